@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -249,4 +250,17 @@ func inside(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// ReadDataPrefix reads the start of a DATA frame's body of the given length: the
+// offset. It returns how many data bytes follow.
+func ReadDataPrefix(r io.Reader, length int) (offset uint64, n int, err error) {
+	if length <= dataPrefix {
+		return 0, 0, Violation("DATA of %d bytes", length)
+	}
+	var b [dataPrefix]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, 0, inside(err)
+	}
+	return binary.BigEndian.Uint64(b[:]), length - dataPrefix, nil
 }

@@ -1,0 +1,356 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// movedTime is how long a MOVED may take on a carrier that has been left.
+const movedTime = time.Second
+
+// Attach carries the proxy's end of the session over c until c fails, a newer
+// carrier takes over, the session ends or ctx is done. It owns c and has closed
+// it when it returns. It returns nil only when the session has ended (Err tells
+// how), ErrMoved after a newer carrier's start, a *RefusedError when the relay
+// will not resume, else why c ended.
+func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser) error {
+	return s.carry(ctx, c, func() (*carrier, error) {
+		s.mu.Lock()
+		a := s.newCarrier(c, s.generation+1)
+		opened := s.opened
+		limit := s.m.inLimit()
+		received := s.m.received
+		var hello wire.Message
+		if opened {
+			hello = &wire.Resume{ID: s.id, Generation: a.generation, Received: received, Limit: limit}
+		} else {
+			hello = &wire.Open{ID: s.id, Generation: a.generation, Limit: limit, Target: s.target, Early: s.m.early()}
+		}
+		s.mu.Unlock()
+
+		if _, err := c.Write(wire.Append(nil, hello)); err != nil {
+			return nil, err
+		}
+		reply, err := wire.Read(c)
+		if err != nil {
+			return nil, err
+		}
+		switch reply := reply.(type) {
+		case *wire.OK:
+			return a, s.attached(a, reply.Received, reply.Limit, received, limit)
+		case *wire.Refused:
+			refused := &RefusedError{Refused: *reply}
+			if !opened {
+				s.Abandon(refused)
+				return nil, nil
+			}
+			return nil, refused
+		}
+		return nil, wire.Unexpected(reply)
+	})
+}
+
+// Answer carries the relay's end of the session over the carrier of r, which
+// asked for it. It answers OK with the ticket's secret, then does and returns as
+// Attach.
+func (s *Session) Answer(ctx context.Context, r *Request, secret wire.Secret) error {
+	return s.carry(ctx, r.c, func() (*carrier, error) {
+		var generation, received, limit uint64
+		if r.Open != nil {
+			generation, limit = r.Open.Generation, r.Open.Limit
+		} else {
+			generation, received, limit = r.Resume.Generation, r.Resume.Received, r.Resume.Limit
+		}
+		s.mu.Lock()
+		if generation <= s.generation {
+			s.mu.Unlock()
+			return nil, ErrMoved
+		}
+		a := s.newCarrier(r.c, generation)
+		ok := &wire.OK{Received: s.m.received, Limit: s.m.inLimit(), Secret: secret}
+		s.mu.Unlock()
+
+		if _, err := r.c.Write(wire.Append(nil, ok)); err != nil {
+			return nil, err
+		}
+		return a, s.attached(a, received, limit, ok.Received, ok.Limit)
+	})
+}
+
+// carrier is one attachment: a carrier and its place in the row of them.
+type carrier struct {
+	io.ReadWriteCloser
+	generation uint64
+	hello      bool // has not been answered yet
+	left       bool // receive has ended
+}
+
+// newCarrier makes the newest attachment and fences the one before. The caller
+// holds mu.
+func (s *Session) newCarrier(c io.ReadWriteCloser, generation uint64) *carrier {
+	if old := s.newest; old != nil && old.hello {
+		old.Close()
+	}
+	s.generation = generation
+	s.newest = &carrier{ReadWriteCloser: c, generation: generation, hello: true}
+	s.pump.Broadcast()
+	return s.newest
+}
+
+// carry runs one carrier: the hello, then frames both ways.
+func (s *Session) carry(ctx context.Context, c io.ReadWriteCloser, hello func() (*carrier, error)) error {
+	defer c.Close()
+	if s.ended() {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+
+	a, err := hello()
+	if a != nil && err == nil {
+		err = s.exchange(a)
+	}
+	if errors.Is(err, wire.ErrProtocol) {
+		s.Reset(wire.CodeProtocol, err.Error())
+	}
+	if s.ended() {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// ended reports whether Done is closed.
+func (s *Session) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// attached lets bytes flow over a.
+func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest != a {
+		return ErrMoved
+	}
+	if err := s.m.attached(received, limit, saidReceived, saidLimit); err != nil {
+		return err
+	}
+	a.hello = false
+	s.opened = true
+	s.release(s.ready)
+	s.wake()
+	return nil
+}
+
+// exchange moves frames both ways until a fails, is left or the session ends.
+func (s *Session) exchange(a *carrier) error {
+	if s.trace.Attached != nil {
+		s.trace.Attached(a.generation)
+	}
+	var sendErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sendErr = s.send(a)
+		a.Close() // ends receive
+	})
+	err := s.receive(a)
+
+	s.mu.Lock()
+	a.left = true // ends send
+	if s.m.over() {
+		s.finish()
+	}
+	s.wake()
+	s.mu.Unlock()
+	a.Close()
+	wg.Wait()
+
+	if sendErr != nil && !errors.Is(sendErr, errLeft) {
+		err = sendErr
+	}
+	if s.ended() {
+		err = nil
+	}
+	if s.trace.Detached != nil {
+		s.trace.Detached(a.generation, err)
+	}
+	return err
+}
+
+// errLeft ends send when receive has ended.
+var errLeft = errors.New("carrier left")
+
+// send writes frames as they come up. It returns nil when the session has ended.
+func (s *Session) send(a *carrier) error {
+	for {
+		buf, err := s.nextFrames(a)
+		if buf == nil {
+			return err
+		}
+		_, err = a.Write(*buf)
+		frameBuffers.Put(buf)
+		if err != nil {
+			return fmt.Errorf("write to carrier: %w", err)
+		}
+	}
+}
+
+var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, wire.MaxFrame); return &b }}
+
+// nextFrames waits until there is something to send and returns it in a pooled
+// buffer, or nil when send is to end with the error.
+func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case a.left:
+			return nil, errLeft
+		case s.newest == nil:
+			return nil, errLeft
+		case s.newest != a:
+			s.sayMoved(a)
+			return nil, ErrMoved
+		}
+		buf, _ := frameBuffers.Get().(*[]byte)
+		*buf = s.m.frames((*buf)[:0], s.ackDue)
+		if len(*buf) > 0 {
+			s.ackDue = false
+			s.writer.Broadcast() // what is sent makes room
+			return buf, nil
+		}
+		frameBuffers.Put(buf)
+		if s.m.over() {
+			s.finish()
+			s.wake()
+			return nil, nil
+		}
+		s.armAck()
+		s.pump.Wait()
+	}
+}
+
+// armAck starts the timer that lets an acknowledgement go without data. The
+// caller holds mu.
+func (s *Session) armAck() {
+	if s.ackArmed || !s.m.ackWanted() {
+		return
+	}
+	s.ackArmed = true
+	if s.ackTimer == nil {
+		s.ackTimer = time.AfterFunc(ackDelay, s.ackTimeout)
+	} else {
+		s.ackTimer.Reset(ackDelay)
+	}
+}
+
+func (s *Session) ackTimeout() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ackArmed = false
+	if s.m.ackWanted() {
+		s.ackDue = true
+		s.pump.Broadcast()
+	}
+}
+
+// sayMoved tells the other end of a carrier that has been left, best effort.
+// The caller holds mu and gets it back.
+func (s *Session) sayMoved(a *carrier) {
+	moved := wire.Append(nil, &wire.Moved{Generation: s.generation})
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	t := time.AfterFunc(movedTime, func() { a.Close() })
+	defer t.Stop()
+	_, _ = a.Write(moved)
+}
+
+// receive takes frames from the carrier until it ends.
+func (s *Session) receive(a *carrier) error {
+	for {
+		h, err := wire.ReadHeader(a)
+		if err != nil {
+			return lost(err)
+		}
+		if h.Type == wire.TypeData {
+			if err := s.receiveData(a, h.Length); err != nil {
+				return lost(err)
+			}
+			continue
+		}
+		m, err := wire.ReadBody(a, h)
+		if err != nil {
+			return lost(err)
+		}
+		switch m.(type) {
+		case nil:
+			continue
+		case *wire.Moved:
+			return ErrMoved
+		}
+		if err := s.take(a, func() error { return s.m.handle(m) }); err != nil {
+			return err
+		}
+	}
+}
+
+var dataBuffers = sync.Pool{New: func() any { b := make([]byte, wire.MaxData); return &b }}
+
+// receiveData stores a DATA frame's bytes as they arrive: on a slow line a frame
+// takes seconds, and the sender wants to hear of every part.
+func (s *Session) receiveData(a *carrier, length int) error {
+	offset, n, err := wire.ReadDataPrefix(a, length)
+	if err != nil {
+		return err
+	}
+	buf, _ := dataBuffers.Get().(*[]byte)
+	defer dataBuffers.Put(buf)
+	for n > 0 {
+		k, err := a.Read((*buf)[:min(n, len(*buf))])
+		if k > 0 {
+			if err := s.take(a, func() error { return s.m.store(offset, (*buf)[:k]) }); err != nil {
+				return err
+			}
+			offset += uint64(k)
+			n -= k
+		}
+		if err != nil && n > 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// take lets the machine take what arrived, if a is still the newest carrier, and
+// wakes whoever may go on.
+func (s *Session) take(a *carrier, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest != a {
+		return ErrMoved
+	}
+	err := f()
+	s.wake()
+	return err
+}
+
+// lost turns an end of the carrier into an error: only frames end a session.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("carrier lost: %w", err)
+}

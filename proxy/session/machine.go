@@ -1,0 +1,308 @@
+package session
+
+import (
+	"fmt"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// maxUnsent is how much the application may write ahead of the carrier, in
+	// bytes: what waits here cannot be taken back by a ^C.
+	maxUnsent = 256 << 10
+	// ackEvery is how much is stored at most before an acknowledgement is
+	// urgent, in bytes.
+	ackEvery = 256 << 10
+)
+
+// machine is one end of a session, without I/O. Offsets are absolute, counted
+// from the session's first byte; a FIN counts as one more.
+//
+//	sending      una            next           end        limit
+//	      ────────┴──────────────┴──────────────┴───────────┴────▶
+//	       stored by   on the        not yet      the peer
+//	       the peer    carrier       sent         takes no more
+//
+//	receiving    read                 received             limit
+//	      ────────┴──────────────────────┴───────────────────┴───▶
+//	       taken by the   stored here       room that was
+//	       application                      promised
+type machine struct {
+	buffer int // bytes held at most, per direction
+
+	out      queue  // [una, end): sent and unacknowledged, or not sent yet
+	una      uint64 // the peer has stored all before
+	next     uint64 // goes on the carrier next
+	outLimit uint64 // the peer has room up to here
+	finned   bool   // the application has ended its direction: FIN stands at out.end
+
+	in       queue  // [read, received)
+	received uint64 // stored here; one past the end once the FIN has come
+	peerFin  bool
+
+	// What this carrier has told the peer. It belongs to the carrier: on the
+	// next one it starts from what that one's hello said.
+	toldReceived, toldLimit uint64
+
+	readClosed bool        // the application reads no more
+	resetOut   *wire.Reset // ours: to be sent until confirmed
+	resetSent  bool        // on this carrier
+	resetDone  bool        // confirmed by the peer
+	resetIn    bool        // the peer's has come
+	resetAcked bool        // and was confirmed
+	failure    error       // why the application gets no more
+}
+
+func newMachine(buffer int) machine { return machine{buffer: buffer} }
+
+// inLimit is the offset below which we store.
+func (m *machine) inLimit() uint64 { return m.in.start + uint64(m.buffer) }
+
+// room is how many bytes the application may write now.
+func (m *machine) room() int {
+	unsent := int(m.out.end - min(m.next, m.out.end))
+	return max(0, min(m.buffer-m.out.len(), maxUnsent-unsent))
+}
+
+// write takes bytes from the application, at most room.
+func (m *machine) write(p []byte) int {
+	n := min(len(p), m.room())
+	m.out.append(p[:n])
+	return n
+}
+
+// closeWrite ends our direction at what has been written so far.
+func (m *machine) closeWrite() { m.finned = true }
+
+// closeRead tells that the application reads no more. Bytes that it will never
+// see make the end unclean, as they do for TCP (RFC 1122 §4.2.2.13).
+func (m *machine) closeRead() {
+	m.readClosed = true
+	if m.in.len() > 0 {
+		m.abort(wire.CodeAborted, "closed with unread data")
+	}
+}
+
+// abort ends both directions at once.
+func (m *machine) abort(code wire.Code, message string) {
+	if m.over() || m.resetOut != nil || m.resetIn {
+		return
+	}
+	m.resetOut = &wire.Reset{Code: code, Message: message}
+	m.in.clear()
+	m.fail(&ResetError{Code: code, Message: message, Local: true})
+}
+
+// fail ends the application's side for the given reason. Bytes that arrived
+// before can still be read.
+func (m *machine) fail(err error) {
+	if m.failure == nil {
+		m.failure = err
+	}
+	m.out.clear()
+}
+
+// early is what an OPEN carries.
+func (m *machine) early() []byte {
+	p := make([]byte, min(m.out.len(), wire.MaxEarly))
+	return p[:m.out.copyAt(p, 0)]
+}
+
+// attached starts a new carrier, after both hellos: what the peer said it has
+// and takes, and what ours said.
+func (m *machine) attached(received, limit, saidReceived, saidLimit uint64) error {
+	if err := m.acked(received); err != nil {
+		return err
+	}
+	m.next = max(received, m.una)
+	m.outLimit = limit
+	m.toldReceived, m.toldLimit = saidReceived, saidLimit
+	m.resetSent, m.resetAcked = false, false
+	return nil
+}
+
+// acked drops what the peer has stored. An older value than known is normal
+// while carriers change; one beyond what was sent is a violation.
+func (m *machine) acked(received uint64) error {
+	if received > m.sentEnd() {
+		return wire.Violation("acknowledged offset %d, sent %d", received, m.sentEnd())
+	}
+	if received <= m.una {
+		return nil
+	}
+	m.una = received
+	m.next = max(m.next, received)
+	if m.failure == nil {
+		m.out.discard(min(received, m.out.end))
+	}
+	return nil
+}
+
+// sentEnd is one past the last offset that was ever sent or may be
+// acknowledged.
+func (m *machine) sentEnd() uint64 {
+	if m.finned {
+		return m.out.end + 1
+	}
+	return m.out.end
+}
+
+// store takes bytes from the carrier.
+func (m *machine) store(offset uint64, p []byte) error {
+	end := offset + uint64(len(p))
+	switch {
+	case end < offset:
+		return wire.Violation("offset %d overflows", offset)
+	case m.resetOut != nil || m.resetIn:
+		return nil // nobody will read them
+	case offset > m.received:
+		return wire.Violation("gap: offset %d, stored %d", offset, m.received)
+	case m.peerFin && end > m.in.end:
+		return wire.Violation("data after the end at %d", m.in.end)
+	case end > m.inLimit():
+		return wire.Violation("data up to %d, credit up to %d", end, m.inLimit())
+	case end <= m.received:
+		return nil // known already
+	case m.readClosed:
+		m.abort(wire.CodeAborted, "closed while data was arriving")
+		return nil
+	}
+	m.in.append(p[m.received-offset:])
+	m.received = end
+	return nil
+}
+
+// finReceived takes the peer's end of stream.
+func (m *machine) finReceived(offset uint64) error {
+	switch {
+	case m.resetOut != nil || m.resetIn:
+		return nil
+	case m.peerFin && offset != m.in.end, offset < m.in.end:
+		return wire.Violation("end at %d, stored %d", offset, m.in.end)
+	case offset > m.in.end:
+		return wire.Violation("gap: end at %d, stored %d", offset, m.in.end)
+	}
+	m.peerFin = true
+	m.received = m.in.end + 1
+	return nil
+}
+
+// handle takes any other frame.
+func (m *machine) handle(msg wire.Message) error {
+	switch msg := msg.(type) {
+	case *wire.Data:
+		return m.store(msg.Offset, msg.Bytes)
+	case *wire.Fin:
+		return m.finReceived(msg.Offset)
+	case *wire.Ack:
+		m.outLimit = max(m.outLimit, msg.Limit)
+		return m.acked(msg.Received)
+	case *wire.Reset:
+		m.resetIn = true
+		m.resetDone = true // theirs answers ours, too
+		m.fail(&ResetError{Code: msg.Code, Message: msg.Message})
+	case *wire.ResetAck:
+		if m.resetOut == nil {
+			return wire.Unexpected(msg)
+		}
+		m.resetDone = true
+	default:
+		return wire.Unexpected(msg)
+	}
+	return nil
+}
+
+// read fills p with what has been stored.
+func (m *machine) read(p []byte) int {
+	n := m.in.copyAt(p, m.in.start)
+	m.in.discard(m.in.start + uint64(n))
+	return n
+}
+
+// ackWanted reports whether there is something to tell; ackUrgent whether it
+// must not wait for the timer: a sender is about to run dry or to finish.
+func (m *machine) ackWanted() bool {
+	return m.received > m.toldReceived || m.inLimit() >= m.toldLimit+uint64(m.buffer/4)
+}
+
+func (m *machine) ackUrgent() bool {
+	step := uint64(min(ackEvery, m.buffer/4))
+	return m.peerFin && m.toldReceived < m.received ||
+		m.received >= m.toldReceived+step ||
+		m.inLimit() >= m.toldLimit+uint64(m.buffer/4)
+}
+
+// frames appends what is to be sent now to b, whole frames only and at most
+// wire.MaxFrame less yamux's header. ackDue: the timer has fired.
+func (m *machine) frames(b []byte, ackDue bool) []byte {
+	const most = wire.MaxData + wire.DataHeaderSize
+	if m.resetIn {
+		if !m.resetAcked {
+			m.resetAcked = true
+			b = wire.Append(b, &wire.ResetAck{})
+		}
+		return b
+	}
+	if m.resetOut != nil {
+		if !m.resetSent {
+			m.resetSent = true
+			b = wire.Append(b, m.resetOut)
+		}
+		return b
+	}
+	sending := min(m.out.end, m.outLimit) > m.next
+	if m.ackWanted() && (ackDue || sending || m.ackUrgent()) {
+		m.toldReceived, m.toldLimit = m.received, m.inLimit()
+		b = wire.Append(b, &wire.Ack{Received: m.toldReceived, Limit: m.toldLimit})
+	}
+	if sending {
+		n := int(min(uint64(most-len(b)-wire.DataHeaderSize), min(m.out.end, m.outLimit)-m.next))
+		b = wire.AppendDataHeader(b, m.next, n)
+		b = b[:len(b)+n]
+		m.out.copyAt(b[len(b)-n:], m.next)
+		m.next += uint64(n)
+	}
+	if m.finned && m.next == m.out.end && len(b)+wire.DataHeaderSize <= most {
+		b = wire.Append(b, &wire.Fin{Offset: m.out.end})
+		m.next++
+	}
+	return b
+}
+
+// over reports whether nothing is left to tell the peer or to hear from it.
+func (m *machine) over() bool {
+	switch {
+	case m.resetIn:
+		return m.resetAcked
+	case m.resetOut != nil:
+		return m.resetDone
+	}
+	return m.finned && m.una == m.out.end+1 && m.peerFin && m.toldReceived == m.received
+}
+
+// ResetError is why a session ended before both directions did.
+type ResetError struct {
+	Code    wire.Code
+	Message string
+	Local   bool // this end reset it
+}
+
+func (e *ResetError) Error() string {
+	if e.Message == "" {
+		return "session reset: " + e.Code.String()
+	}
+	return fmt.Sprintf("session reset: %s", e.Message)
+}
+
+// RefusedError is the relay's answer to an OPEN or a RESUME that it cannot
+// fulfil.
+type RefusedError struct {
+	wire.Refused
+}
+
+func (e *RefusedError) Error() string {
+	if e.Message == "" {
+		return "refused by the relay: " + e.Code.String()
+	}
+	return e.Message
+}

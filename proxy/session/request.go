@@ -1,0 +1,93 @@
+package session
+
+import (
+	"io"
+	"sync"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// Request is what a carrier said first at the relay: an OPEN or a RESUME.
+// Answer or Refuse ends it.
+type Request struct {
+	// Open is set for a new session, Resume for one carried on.
+	Open   *wire.Open
+	Resume *wire.Resume
+
+	c io.ReadWriteCloser
+}
+
+// Receive reads a carrier's first frame. The caller bounds its time by closing
+// c, and closes it after an error.
+func Receive(c io.ReadWriteCloser) (*Request, error) {
+	m, err := wire.Read(c)
+	if err != nil {
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *wire.Open:
+		return &Request{Open: m, c: c}, nil
+	case *wire.Resume:
+		return &Request{Resume: m, c: c}, nil
+	}
+	return nil, wire.Unexpected(m)
+}
+
+// Refuse answers the request with a reason and closes its carrier.
+func (r *Request) Refuse(code wire.Code, message string) error {
+	_, err := r.c.Write(wire.Append(nil, &wire.Refused{Code: code, Message: message}))
+	r.c.Close()
+	return err
+}
+
+// Watch calls gone when the proxy gives the request up, or breaks the protocol by
+// sending on, before it is answered: there is no use in dialling on. It must be
+// called at most once, before Answer. gone is also called when the carrier ends
+// later.
+func (r *Request) Watch(gone func()) {
+	w := &watched{ReadWriteCloser: r.c, first: make(chan struct{})}
+	r.c = w
+	go func() {
+		_, w.err = io.ReadFull(w.ReadWriteCloser, w.b[:])
+		w.mu.Lock()
+		early := !w.answered
+		w.mu.Unlock()
+		if w.err != nil || early {
+			gone()
+		}
+		close(w.first)
+	}()
+}
+
+// watched is a carrier whose first byte is being read ahead.
+type watched struct {
+	io.ReadWriteCloser
+	first chan struct{} // closed when b or err is set
+	b     [1]byte
+	err   error
+	taken bool // b was handed on; only Read touches it
+
+	mu       sync.Mutex
+	answered bool
+}
+
+// Write is the answer, and what follows it.
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	w.answered = true
+	w.mu.Unlock()
+	return w.ReadWriteCloser.Write(p)
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if w.taken || len(p) == 0 {
+		return w.ReadWriteCloser.Read(p)
+	}
+	<-w.first
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.taken = true
+	p[0] = w.b[0]
+	return 1, nil
+}

@@ -1,0 +1,458 @@
+package session
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// DefaultBuffer is the buffer of a zero Config, in bytes.
+	DefaultBuffer = 4 << 20
+	// MinBuffer and MaxBuffer bound a Config's buffer, in bytes. Every link's
+	// window is above MaxBuffer, so that credit is the only limit.
+	MinBuffer = 64 << 10
+	MaxBuffer = 64 << 20
+
+	// ackDelay is how long an acknowledgement may wait for data to travel with.
+	// The protocol allows 100 ms.
+	ackDelay = 40 * time.Millisecond
+	// lingerTime is how long after Close the peer may take to end its direction
+	// without any progress.
+	lingerTime = 60 * time.Second
+)
+
+// Config is how an end of a session is set up. The zero Config works.
+type Config struct {
+	// Buffer bounds what is held per direction, in bytes: what the peer has not
+	// stored yet, and what the application has not read yet. Zero means
+	// DefaultBuffer; it is clipped to MinBuffer…MaxBuffer.
+	Buffer int
+	// Trace is told what happens; nil is told nothing.
+	Trace *Trace
+}
+
+// Trace is a set of functions that a session calls when something happens. Each
+// may be nil. They must not block and must not call the session.
+type Trace struct {
+	// Attached: bytes flow over a carrier, the generation-th of the session.
+	Attached func(generation uint64)
+	// Detached: that carrier is gone. err is nil when the session has ended.
+	Detached func(generation uint64, err error)
+}
+
+// ErrMoved is what Attach and Answer return when a newer carrier has taken the
+// session over.
+var ErrMoved = errors.New("session moved to a newer carrier")
+
+// Session is one end of a byte stream that runs over successive carriers. It is
+// a net.Conn for the application, with CloseWrite and Abort.
+type Session struct {
+	id     wire.ID
+	target wire.Target
+	trace  Trace
+
+	mu     sync.Mutex // guards all below
+	m      machine
+	opened bool       // OK was received or sent
+	reader *sync.Cond // there may be something to read
+	writer *sync.Cond // there may be room to write
+	pump   *sync.Cond // there may be a frame to send
+	ready  chan struct{}
+	done   chan struct{} // closed when nothing is left to do
+
+	generation uint64   // of the newest carrier; 0: none yet
+	newest     *carrier // nil: none yet, or none any more
+	ackTimer   *time.Timer
+	ackDue     bool
+	ackArmed   bool
+
+	readDeadline, writeDeadline deadline
+	closed                      bool
+	linger                      *time.Timer
+	lingerMark                  uint64
+}
+
+// Open returns the proxy's end of a new session to target. Its first carrier
+// sends OPEN.
+func Open(cfg Config, target wire.Target) *Session {
+	s := newSession(cfg, wire.ID{}, target)
+	_, _ = rand.Read(s.id[:]) // never fails
+	return s
+}
+
+// Accept returns the relay's end of the session that open asks for. The early
+// data can be read at once; Answer tells the proxy that the target is reached.
+func Accept(cfg Config, open *wire.Open) *Session {
+	s := newSession(cfg, open.ID, open.Target)
+	s.m.in.append(open.Early)
+	s.m.received = uint64(len(open.Early))
+	return s
+}
+
+func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
+	if cfg.Buffer == 0 {
+		cfg.Buffer = DefaultBuffer
+	}
+	s := &Session{
+		id:     id,
+		target: target,
+		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer)),
+		ready:  make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	if cfg.Trace != nil {
+		s.trace = *cfg.Trace
+	}
+	s.reader, s.writer, s.pump = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	return s
+}
+
+// ID names the session, the same at both ends.
+func (s *Session) ID() wire.ID { return s.id }
+
+// Target is what the session was opened to.
+func (s *Session) Target() wire.Target { return s.target }
+
+// Opened is closed when the relay has reached the target, or the session has
+// ended without.
+func (s *Session) Opened() <-chan struct{} { return s.ready }
+
+// Done is closed when the session has ended and nothing is left to tell the
+// peer: its carrier can go.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why the session ended before both directions did: a *RefusedError, a
+// *ResetError, or what Abandon was given. It is nil while the session lives and
+// after a clean end.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m.failure
+}
+
+// Stats are counters of one end of a session.
+type Stats struct {
+	Sent     uint64 // bytes the application wrote
+	Received uint64 // bytes stored for the application
+	Acked    uint64 // bytes of Sent that the peer has stored
+	Carriers uint64 // carriers so far
+}
+
+// Stats returns the counters so far.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Sent:     s.m.out.end,
+		Received: s.m.in.end,
+		Acked:    min(s.m.una, s.m.out.end),
+		Carriers: s.generation,
+	}
+}
+
+// Read reads what the peer's application wrote. It returns io.EOF after a clean
+// end, and after a reset its reason, once everything that came before was read.
+func (s *Session) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.waitReadable(len(p) == 0); err != nil {
+		return 0, err
+	}
+	n := s.m.read(p)
+	s.consumed()
+	return n, nil
+}
+
+// WriteTo writes what the peer's application wrote to w until the end, straight
+// from the session's memory.
+func (s *Session) WriteTo(w io.Writer) (total int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		p, err := s.waitReadable(false)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return total, err
+		}
+		at := s.m.in.start
+		lent := s.m.in.lend()
+		s.mu.Unlock()
+		n, werr := w.Write(p)
+		s.mu.Lock()
+		s.m.in.unlend(lent)
+		if s.m.in.start == at { // nobody aborted meanwhile
+			s.m.in.discard(at + uint64(n))
+			s.consumed()
+		}
+		total += int64(n)
+		if werr != nil {
+			return total, werr
+		}
+	}
+}
+
+// waitReadable waits until there is something to read and returns what of it
+// lies together. The caller holds mu.
+func (s *Session) waitReadable(empty bool) ([]byte, error) {
+	for {
+		switch p := s.m.in.peek(s.m.in.start); {
+		case s.closed:
+			return nil, net.ErrClosed
+		case s.readDeadline.passed():
+			return nil, os.ErrDeadlineExceeded
+		case len(p) > 0, empty:
+			return p, nil
+		case s.m.failure != nil:
+			return nil, s.m.failure
+		case s.m.peerFin:
+			return nil, io.EOF
+		}
+		s.reader.Wait()
+	}
+}
+
+// consumed tells the peer of new room when that is worth a frame.
+func (s *Session) consumed() {
+	if s.m.ackUrgent() {
+		s.pump.Broadcast()
+	}
+}
+
+// Write stores p for the peer and returns when all of it is stored or the
+// session ends. Stored bytes are sent over this and later carriers until the
+// peer has them.
+func (s *Session) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := 0
+	for {
+		switch {
+		case s.closed:
+			return total, net.ErrClosed
+		case s.writeDeadline.passed():
+			return total, os.ErrDeadlineExceeded
+		case s.m.failure != nil:
+			return total, s.m.failure
+		case s.m.finned:
+			return total, fmt.Errorf("write after CloseWrite: %w", io.ErrClosedPipe)
+		case len(p) == 0:
+			return total, nil
+		}
+		if n := s.m.write(p); n > 0 {
+			p = p[n:]
+			total += n
+			s.pump.Broadcast()
+			continue
+		}
+		s.writer.Wait()
+	}
+}
+
+// CloseWrite ends this direction once all that was written has arrived. The
+// other goes on.
+func (s *Session) CloseWrite() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.m.failure != nil:
+		return s.m.failure
+	}
+	s.m.closeWrite()
+	s.wake()
+	return nil
+}
+
+// Close ends both directions. What was written is still delivered, as after a
+// close of a TCP connection; what was received and not read makes it a reset.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.readDeadline.set(time.Time{}, nil)
+	s.writeDeadline.set(time.Time{}, nil)
+	if s.m.failure == nil {
+		s.m.closeWrite()
+		s.m.closeRead()
+	}
+	s.linger = time.AfterFunc(lingerTime, s.lingered)
+	s.wake()
+	return nil
+}
+
+// lingered resets a closed session whose peer makes no progress.
+func (s *Session) lingered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	if s.m.una > s.lingerMark && s.m.una <= s.m.out.end {
+		s.lingerMark = s.m.una
+		s.linger.Reset(lingerTime)
+		return
+	}
+	s.m.abort(wire.CodeAborted, "closed and not answered")
+	if !s.opened {
+		s.abandon(s.m.failure)
+	}
+	s.wake()
+}
+
+// Abort resets the session: the peer's application sees an error, not an end.
+// cause becomes the reason that the peer is told.
+func (s *Session) Abort(cause error) {
+	code := wire.CodeAborted
+	if errors.Is(cause, syscall.ECONNRESET) {
+		code = wire.CodeTargetReset
+	}
+	message := "aborted"
+	if cause != nil {
+		message = cause.Error()
+	}
+	s.Reset(code, message)
+}
+
+// Reset is Abort with a code of the caller's choice.
+func (s *Session) Reset(code wire.Code, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.m.abort(code, message)
+	if !s.opened { // nobody to tell: closing the carrier says it all
+		s.abandon(s.m.failure)
+	}
+	s.wake()
+}
+
+// Abandon gives the session up without a carrier to tell the peer: its link is
+// gone and will not come back, or it was never opened.
+func (s *Session) Abandon(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.abandon(err)
+}
+
+func (s *Session) abandon(err error) {
+	if s.m.over() {
+		err = nil
+	}
+	if err != nil {
+		s.m.fail(err)
+	}
+	if s.newest != nil && s.newest.hello {
+		s.newest.Close()
+	}
+	s.newest = nil // fences the carrier there may be
+	s.finish()
+	s.wake()
+}
+
+// finish marks the session as ended and everything as told. The caller holds
+// mu.
+func (s *Session) finish() {
+	s.release(s.ready)
+	s.release(s.done)
+	if s.linger != nil {
+		s.linger.Stop()
+	}
+	if s.ackTimer != nil {
+		s.ackTimer.Stop()
+	}
+	s.m.out.clear()
+}
+
+// release closes ch once. The caller holds mu.
+func (s *Session) release(ch chan struct{}) {
+	select {
+	case <-ch:
+	default:
+		close(ch)
+	}
+}
+
+// wake lets everyone look again. The caller holds mu.
+func (s *Session) wake() {
+	s.reader.Broadcast()
+	s.writer.Broadcast()
+	s.pump.Broadcast()
+}
+
+// Addr names an end of a session.
+type Addr string
+
+// Network is "sshka".
+func (Addr) Network() string { return "sshka" }
+
+// String returns the name.
+func (a Addr) String() string { return string(a) }
+
+// LocalAddr names the session.
+func (s *Session) LocalAddr() net.Addr { return Addr(s.id.String()) }
+
+// RemoteAddr is the target.
+func (s *Session) RemoteAddr() net.Addr { return Addr(s.target.String()) }
+
+// SetDeadline sets both deadlines (net.Conn).
+func (s *Session) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+// SetReadDeadline bounds Read; the zero time is no bound.
+func (s *Session) SetReadDeadline(t time.Time) error {
+	return s.setDeadline(&s.readDeadline, s.reader, t)
+}
+
+// SetWriteDeadline bounds Write; the zero time is no bound.
+func (s *Session) SetWriteDeadline(t time.Time) error {
+	return s.setDeadline(&s.writeDeadline, s.writer, t)
+}
+
+func (s *Session) setDeadline(d *deadline, c *sync.Cond, t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	d.set(t, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.Broadcast()
+	})
+	c.Broadcast()
+	return nil
+}
+
+// deadline wakes a waiter when its time has come.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+func (d *deadline) set(t time.Time, wake func()) {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	if d.at = t; !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), wake)
+	}
+}

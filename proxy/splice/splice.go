@@ -1,0 +1,208 @@
+// Package splice joins two connections until both directions have ended.
+//
+// It keeps the ends apart as TCP does: an end of stream on one side becomes a
+// half-close on the other and the opposite direction goes on, for hours if need
+// be; a reset on one side becomes a reset on the other, never a clean end, so
+// that nothing looks complete that is not.
+//
+//	result := splice.Join(ctx, client, target)
+package splice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// bufferSize is what is copied at once, in bytes.
+	bufferSize = 64 << 10
+	// drainTime is how long the other direction may still deliver what had
+	// arrived before a write failed: a server says "bye" and resets.
+	drainTime = 500 * time.Millisecond
+)
+
+// Conn is what Join needs of each side. *net.TCPConn and *session.Session are
+// such.
+type Conn interface {
+	io.ReadWriteCloser
+	// CloseWrite ends this direction; the other goes on.
+	CloseWrite() error
+}
+
+// Aborter is implemented by a Conn that can end with an error at its other end.
+// A *net.TCPConn is aborted with a reset, any other Conn is closed.
+type Aborter interface {
+	Abort(cause error)
+}
+
+// Side names one of Join's connections.
+type Side string
+
+// The sides, in the order of Join's parameters.
+const (
+	A Side = "a"
+	B Side = "b"
+)
+
+// An Error tells which side failed. The error beneath is the connection's own.
+type Error struct {
+	Side Side
+	Op   string // "read" or "write"
+	Err  error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Side, e.Err) }
+
+// Unwrap returns the connection's own error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Result is what Join did.
+type Result struct {
+	AToB, BToA int64 // bytes delivered
+	// Err is nil when both directions ended cleanly, the context's cause when it
+	// was done, else an *Error: what happened first.
+	Err error
+}
+
+// Join copies between a and b until both directions have ended, then closes
+// both. It owns them from the call on. When ctx is done both are aborted.
+func Join(ctx context.Context, a, b Conn) Result {
+	j := &join{a: a, b: b}
+	stop := context.AfterFunc(ctx, func() { j.abort(context.Cause(ctx)) })
+	defer stop()
+
+	var r Result
+	var wg sync.WaitGroup
+	wg.Go(func() { r.AToB = j.copy(b, a, B, A) })
+	wg.Go(func() { r.BToA = j.copy(a, b, A, B) })
+	wg.Wait()
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.drain != nil {
+		j.drain.Stop()
+	}
+	r.Err = j.err
+	if j.err != nil {
+		j.abortLocked()
+	}
+	a.Close()
+	b.Close()
+	return r
+}
+
+type join struct {
+	a, b Conn
+
+	mu      sync.Mutex  // guards all below
+	err     error       // the first
+	aborted bool        // both sides were aborted
+	drain   *time.Timer // aborts after a failed write
+}
+
+// copy moves bytes from src to dst until src ends or one of them fails.
+func (j *join) copy(dst, src Conn, dstSide, srcSide Side) int64 {
+	n, err := relay(dst, src)
+	var failed *writeError
+	switch {
+	case err == nil:
+		if err := dst.CloseWrite(); err != nil {
+			j.failWrite(&Error{dstSide, "write", err})
+		}
+	case errors.As(err, &failed):
+		j.failWrite(&Error{dstSide, "write", failed.error})
+	default:
+		j.abort(&Error{srcSide, "read", err})
+	}
+	return n
+}
+
+// failWrite ends everything soon: what has arrived from the side that no longer
+// listens may still be delivered.
+func (j *join) failWrite(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.err == nil {
+		j.err = err
+		j.drain = time.AfterFunc(drainTime, func() { j.abort(err) })
+	}
+}
+
+// abort ends everything now.
+func (j *join) abort(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.err == nil {
+		j.err = err
+	}
+	j.abortLocked()
+}
+
+func (j *join) abortLocked() {
+	if j.aborted {
+		return
+	}
+	j.aborted = true
+	for _, c := range []Conn{j.a, j.b} {
+		switch c := c.(type) {
+		case Aborter:
+			c.Abort(j.err)
+		case *net.TCPConn:
+			_ = c.SetLinger(0) // Close sends RST
+			c.Close()
+		default:
+			c.Close()
+		}
+	}
+}
+
+// writeError marks an error of the destination.
+type writeError struct{ error }
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// relay copies until the end of src, without a buffer of its own where src
+// hands out its memory.
+func relay(dst io.Writer, src io.Reader) (int64, error) {
+	if src, ok := src.(io.WriterTo); ok {
+		if _, tcp := src.(*net.TCPConn); !tcp { // its WriteTo would allocate
+			w := &marking{w: dst}
+			return src.WriteTo(w)
+		}
+	}
+	b, _ := buffers.Get().(*[]byte)
+	defer buffers.Put(b)
+	var total int64
+	for {
+		n, err := src.Read(*b)
+		if n > 0 {
+			m, werr := dst.Write((*b)[:n])
+			total += int64(m)
+			if werr != nil {
+				return total, &writeError{werr}
+			}
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return total, err
+		}
+	}
+}
+
+// marking wraps the errors of a writer, so that a WriterTo's can be told apart.
+type marking struct{ w io.Writer }
+
+func (m *marking) Write(p []byte) (int, error) {
+	n, err := m.w.Write(p)
+	if err != nil {
+		err = &writeError{err}
+	}
+	return n, err
+}
