@@ -71,8 +71,10 @@ func (m *Machine) Ack(seq uint64, now time.Duration) (rtt time.Duration, ok bool
 // no sooner than twice the interval so far.
 func (m *Machine) SlowDown(least time.Duration) {
 	const most = time.Hour // an evil peer must not turn our beats off
+	least = min(least, most)
+	unjittered := time.Duration(float64(least)/(1-jitter)) + 1
 	if m.policy.Interval > 0 {
-		m.policy.Interval = min(max(2*m.policy.Interval, least), max(most, m.policy.Interval))
+		m.policy.Interval = min(max(2*m.policy.Interval, unjittered), max(most, m.policy.Interval))
 	}
 	m.policy.Timeout = min(max(m.policy.Timeout, least), max(most, m.policy.Timeout))
 }

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// File is a configuration: what a file says, and the defaults for what it does
+// not say. config.example.yaml shows every key.
+type File struct {
+	// Proxy is for sshka-proxy.
+	Proxy Proxy `yaml:"proxy"`
+	// Relay is for sshka-relay.
+	Relay Relay `yaml:"relay"`
+
+	name      string
+	positions map[string]Position // of every key that stands in the file, by path
+}
+
+// Proxy is the section of sshka-proxy.
+type Proxy struct {
+	// Relay is HOST:PORT or RelayDirect. Empty: not set.
+	Relay string `yaml:"relay"`
+	// Fallback is what a new session does when the relay cannot be reached.
+	Fallback Fallback `yaml:"fallback"`
+	// KnownRelays is the file of relays and their keys. Empty only as a default
+	// where $HOME is not set.
+	KnownRelays string `yaml:"known_relays"`
+	// Trust is how the relay is known.
+	Trust Trust `yaml:"trust"`
+	// Identity lists where keys come from, in order: IdentityAgent or files, which
+	// need not exist.
+	Identity []string `yaml:"identity"`
+	// Heartbeat is how the proxy beats.
+	Heartbeat Heartbeat `yaml:"heartbeat"`
+	// Session is about every session.
+	Session Session `yaml:"session"`
+	// Log is how the proxy logs.
+	Log Log `yaml:"log"`
+}
+
+// IdentityAgent stands for the keys of the ssh agent.
+const IdentityAgent = "agent"
+
+// Relay is the section of sshka-relay.
+type Relay struct {
+	// Listen are the addresses for links, [HOST]:PORT, at least one.
+	Listen []string `yaml:"listen"`
+	// Key is the file of the relay's own key. Empty: relay_key under State.
+	Key string `yaml:"key"`
+	// State is the directory of what the relay remembers. Empty: the place for
+	// whoever runs it.
+	State string `yaml:"state"`
+	// AuthorizedKeys is the file of keys that may use the relay. Empty: the place
+	// for whoever runs it.
+	AuthorizedKeys string `yaml:"authorized_keys"`
+	// Allow and Deny are the entries of a relay.Policy; both have been parsed once.
+	Allow []string `yaml:"allow"`
+	Deny  []string `yaml:"deny"`
+	// TargetKeepalive is the kernel's keepalive towards targets. Zero: off.
+	TargetKeepalive Duration `yaml:"target_keepalive"`
+	// Heartbeat is how the relay beats.
+	Heartbeat Heartbeat `yaml:"heartbeat"`
+	// Session is about every session.
+	Session Session `yaml:"session"`
+	// Limits bound what others may take.
+	Limits Limits `yaml:"limits"`
+	// Log is how the relay logs.
+	Log Log `yaml:"log"`
+}
+
+// Heartbeat is when to beat and when a peer is lost.
+type Heartbeat struct {
+	// Interval is the longest silence before a beat. Zero: no beats.
+	Interval Duration `yaml:"interval"`
+	// Timeout is how long an answer may take.
+	Timeout Duration `yaml:"timeout"`
+	// CountMax is how many misses in a row lose the link. Zero: never.
+	CountMax int `yaml:"count_max"`
+}
+
+// Session is about every session.
+type Session struct {
+	// Buffer is the most that is kept for replay, and the most that is stored for
+	// a slow application, in each direction.
+	Buffer Size `yaml:"buffer"`
+}
+
+// Limits bound what others may take from a relay.
+type Limits struct {
+	// Links is how many links there are at a time.
+	Links int `yaml:"links"`
+	// Handshakes is how many links are being authenticated at a time.
+	Handshakes int `yaml:"handshakes"`
+	// HandshakeTimeout bounds TLS and HELLO together.
+	HandshakeTimeout Duration `yaml:"handshake_timeout"`
+	// SessionsPerLink is how many sessions one link carries.
+	SessionsPerLink int `yaml:"sessions_per_link"`
+}
+
+// Log is what is logged and how.
+type Log struct {
+	// Level is the least that is logged.
+	Level Level `yaml:"level"`
+	// Format is how a line looks.
+	Format Format `yaml:"format"`
+}
+
+// Defaults returns the configuration of an empty file, before ~/ is replaced.
+func Defaults() *File {
+	log := Log{Level: Level(slog.LevelInfo), Format: FormatAuto}
+	return &File{
+		Proxy: Proxy{
+			Fallback:    FallbackNone,
+			KnownRelays: "~/.config/sshka/known_relays",
+			Trust:       Trust{AcceptNew: true},
+			Identity:    []string{IdentityAgent, "~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"},
+			Heartbeat:   Heartbeat{Interval: seconds(20), Timeout: seconds(5), CountMax: 3},
+			Session:     Session{Buffer: 4 * MiB},
+			Log:         log,
+		},
+		Relay: Relay{
+			Listen:          []string{":" + DefaultPort},
+			Allow:           []string{"localhost:22", "*:22"},
+			TargetKeepalive: seconds(20),
+			Heartbeat:       Heartbeat{Interval: seconds(60), Timeout: seconds(15), CountMax: 3},
+			Session:         Session{Buffer: 4 * MiB},
+			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), SessionsPerLink: 1024},
+			Log:             log,
+		},
+	}
+}
+
+func seconds(n int) Duration { return Duration(time.Duration(n) * time.Second) }
+
+// Name returns the name of the file that was read. Empty: none, all defaults.
+func (f *File) Name() string { return f.name }
+
+// At returns where the key of a path such as "proxy.relay" or "relay.allow[2]"
+// stands. For a key that is not in the file it is where its nearest parent
+// stands, else the file alone.
+func (f *File) At(path string) Position {
+	for path != "" {
+		if p, ok := f.positions[path]; ok {
+			return p
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return Position{File: f.name}
+}
+
+// Errorf complains about the key of a path, for layers that find out later. A
+// %w in the format is what the error unwraps to.
+func (f *File) Errorf(path, format string, args ...any) *Error {
+	p := f.At(path)
+	err := fmt.Errorf(format, args...)
+	return &Error{File: p.File, Line: p.Line, Column: p.Column, Key: path, Msg: err.Error(), Err: err}
+}

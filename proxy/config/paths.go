@@ -1,0 +1,101 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Find returns the configuration file to read: explicit (from --config), else
+// $SSHKA_CONFIG, else the first that exists of
+// $XDG_CONFIG_HOME/sshka/config.yaml (~/.config where unset) and
+// /etc/sshka/config.yaml, else "". The environment is read through env, as by
+// os.Getenv. A file that was named is returned whether it exists or not: that
+// it does not is an error to report, not a reason to read another.
+func Find(explicit string, env func(string) string) string {
+	return find(explicit, env, "/etc/sshka", func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil // a directory closed to this user is not meant for this user
+	})
+}
+
+func find(explicit string, env func(string) string, system string, exists func(string) bool) string {
+	if explicit != "" {
+		return explicit
+	}
+	if path := env("SSHKA_CONFIG"); path != "" {
+		return path
+	}
+	user := env("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(user) { // as the XDG base directory specification wants it
+		user = ""
+		if home := env("HOME"); home != "" {
+			user = filepath.Join(home, ".config")
+		}
+	}
+	if user != "" {
+		if path := filepath.Join(user, "sshka", "config.yaml"); exists(path) {
+			return path
+		}
+	}
+	if path := filepath.Join(system, "config.yaml"); exists(path) {
+		return path
+	}
+	return ""
+}
+
+// expandPath replaces ~/, $HOME and $XDG_RUNTIME_DIR at the start of a path.
+// Anything else that looks like a variable is an error: it would become the
+// name of a file.
+func expandPath(path string, env func(string) string) (string, error) {
+	const allowed = "only ~/, $HOME and $XDG_RUNTIME_DIR at the start of a path are replaced"
+	if path == "" {
+		return "", errors.New("is empty; name a file")
+	}
+	if strings.ContainsAny(path, "\x00\n\r") {
+		return "", fmt.Errorf("%q is not a path; write it in one line", path)
+	}
+	first, rest, _ := strings.Cut(path, "/")
+	if strings.Contains(rest, "$") || strings.HasPrefix(first, "~") && (first != "~" || path == first) {
+		return "", fmt.Errorf("%q: %s", path, allowed)
+	}
+	var variable string
+	switch {
+	case first == "~", first == "$HOME":
+		variable = "HOME"
+	case first == "$XDG_RUNTIME_DIR":
+		variable = "XDG_RUNTIME_DIR"
+	case strings.Contains(first, "$"):
+		return "", fmt.Errorf("%q: %s", path, allowed)
+	default:
+		return path, nil
+	}
+	dir := env(variable)
+	if dir == "" {
+		return "", fmt.Errorf("%q needs $%s, which is not set; write the whole path", path, variable)
+	}
+	return filepath.Join(dir, rest), nil
+}
+
+// expandDefaults does the same for the defaults of keys that the file does not
+// give. Where the variable is not set, as for a relay that is a system service,
+// nobody asked for these files: they are left out.
+func expandDefaults(f *File, env func(string) string) {
+	if _, given := f.positions["proxy.known_relays"]; !given {
+		f.Proxy.KnownRelays, _ = expandPath(f.Proxy.KnownRelays, env)
+	}
+	if _, given := f.positions["proxy.identity"]; given {
+		return
+	}
+	var out []string
+	for _, id := range f.Proxy.Identity {
+		if id == IdentityAgent {
+			out = append(out, id)
+		} else if path, err := expandPath(id, env); err == nil {
+			out = append(out, path)
+		}
+	}
+	f.Proxy.Identity = out
+}

@@ -1,0 +1,223 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/sshka/sshka-proxy/proxy/heartbeat"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// controlOut is what waits to be written to the control stream. Nothing here
+// grows: of beats and answers only the latest matters.
+type controlOut struct {
+	beat          uint64 // a beat's seq; 0: none
+	answer        uint64 // an answer's seq; 0: none
+	slowDown      bool
+	goAway        *wire.GoAway
+	goAwayWritten chan struct{} // closed by the writer
+}
+
+// take appends everything that waits to b. written, which may be nil, is to be
+// closed once b is written.
+func (c *controlOut) take(b []byte) (_ []byte, written chan struct{}) {
+	if c.answer != 0 {
+		b = wire.Append(b, &wire.BeatAck{Seq: c.answer})
+	}
+	if c.beat != 0 {
+		b = wire.Append(b, &wire.Beat{Seq: c.beat})
+	}
+	if c.slowDown {
+		b = wire.Append(b, &wire.SlowDown{Interval: heartbeat.PaceInterval})
+	}
+	if c.goAway != nil {
+		b = wire.Append(b, c.goAway)
+	}
+	written = c.goAwayWritten
+	*c = controlOut{}
+	return b, written
+}
+
+func (c *controlOut) empty() bool {
+	return c.beat == 0 && c.answer == 0 && !c.slowDown && c.goAway == nil
+}
+
+// startControl makes stream the control stream.
+func (l *Link) startControl(stream *yamux.Stream) {
+	l.mu.Lock()
+	l.control = stream
+	if l.hushed {
+		_ = stream.SetReadDeadline(past)
+	}
+	close(l.ready)
+	l.queue.wake.Broadcast()
+	l.mu.Unlock()
+	l.tasks.Go(func() {
+		err := l.readControl(stream)
+		l.mu.Lock()
+		hushed := l.hushed
+		l.mu.Unlock()
+		switch {
+		case hushed:
+			<-l.deaf // knows the cause
+		case errors.Is(err, io.EOF):
+			err = wire.Violation("the control stream ended")
+		}
+		l.end(Protocol, err)
+	})
+}
+
+func (l *Link) readControl(r io.Reader) error {
+	for {
+		m, err := wire.Read(r)
+		if err != nil {
+			return err
+		}
+		switch m := m.(type) {
+		case *wire.Beat:
+			if err := l.peerBeat(m.Seq); err != nil {
+				return err
+			}
+		case *wire.BeatAck:
+			l.beatAnswered(m.Seq)
+		case *wire.SlowDown:
+			l.slowDown(m.Interval)
+		case *wire.GoAway:
+			l.peerGoesAway(m)
+		case *wire.Receipt: // not announced in our HELLO; harmless
+		default:
+			return wire.Unexpected(m)
+		}
+	}
+}
+
+// tick is the beat timer's function, and starts it.
+func (l *Link) tick() {
+	if l.judge() {
+		l.end(MissedBeats, nil)
+		return
+	}
+	l.shrink()
+}
+
+// judge lets the machine decide and reports whether the peer is lost.
+func (l *Link) judge() (lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost != nil {
+		return false
+	}
+	l.beats.Observe(l.meter.activity())
+	d := l.beats.Advance(l.meter.now())
+	if d.Missed && l.trace.BeatMissed != nil {
+		l.trace.BeatMissed(d.Row)
+	}
+	if d.Beat {
+		l.queue.control.beat = d.Seq
+		l.queue.wake.Broadcast()
+		if l.trace.BeatSent != nil {
+			l.trace.BeatSent(d.Seq)
+		}
+	}
+	l.arm()
+	return d.Lost
+}
+
+// shrink gives back the receive buffers of streams that were silent since the
+// last tick: yamux's grow and stay. It holds no lock while it does, since yamux
+// holds a stream's own while a frame arrives.
+func (l *Link) shrink() {
+	l.mu.Lock()
+	if l.shrinking {
+		l.mu.Unlock()
+		return
+	}
+	var idle []*yamux.Stream
+	for c := range l.carriers {
+		if c.reads == readsNone {
+			continue
+		}
+		if c.reads--; c.reads == readsNone {
+			idle = append(idle, c.stream)
+		}
+	}
+	l.shrinking = true
+	l.mu.Unlock()
+	for _, stream := range idle {
+		stream.Shrink()
+	}
+	l.mu.Lock()
+	l.shrinking = false
+	l.mu.Unlock()
+}
+
+// arm sets the timer to the machine's next time. The caller holds mu.
+func (l *Link) arm() {
+	at, ok := l.beats.Next()
+	if !ok || l.lost != nil {
+		return
+	}
+	wait := max(0, at-l.meter.now())
+	if l.timer == nil {
+		l.timer = time.AfterFunc(wait, l.tick)
+	} else {
+		l.timer.Reset(wait)
+	}
+}
+
+func (l *Link) beatAnswered(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beats.Observe(l.meter.activity())
+	rtt, ok := l.beats.Ack(seq, l.meter.now())
+	if ok && l.trace.BeatAnswered != nil {
+		l.trace.BeatAnswered(rtt)
+	}
+	l.arm()
+}
+
+func (l *Link) peerBeat(seq uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trace.PeerBeat != nil {
+		l.trace.PeerBeat(seq)
+	}
+	switch l.pace.Beat(l.meter.now()) {
+	case heartbeat.Answer:
+		l.queue.control.answer = seq
+	case heartbeat.Warn:
+		l.queue.control.slowDown = true
+	case heartbeat.Drop:
+		return wire.Violation("the peer beats too fast")
+	case heartbeat.Ignore:
+		return nil
+	}
+	l.queue.wake.Broadcast()
+	return nil
+}
+
+func (l *Link) slowDown(least time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beats.SlowDown(least)
+	if l.trace.SlowDown != nil {
+		l.trace.SlowDown(l.beats.Interval())
+	}
+	l.arm()
+}
+
+func (l *Link) peerGoesAway(m *wire.GoAway) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.goAway != nil {
+		return
+	}
+	l.goAway = m
+	close(l.away)
+	if l.trace.GoAway != nil {
+		l.trace.GoAway(m.After, m.Reason)
+	}
+}

@@ -1,0 +1,112 @@
+package link
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// yamux's frame header (github.com/hashicorp/yamux/blob/master/spec.md).
+const (
+	muxHeader   = 12
+	muxTypeData = 0
+)
+
+// framer is the connection that yamux sees, whole frames at a time.
+//
+// yamux writes a data frame's header and its body one after the other, which
+// would be two TLS records and two system calls: framer holds the header back
+// and writes both as one. And yamux holds a stream's lock while a frame's body
+// arrives, which takes seconds on a slow line and blocks the stream's reader and
+// whoever wants to end it: framer hands on a frame once it is complete.
+//
+// It reports the connection's first error, which yamux hides.
+type framer struct {
+	conn   io.ReadWriter
+	close  func()
+	failed func(error)
+
+	// Only yamux's send loop writes.
+	header [muxHeader]byte // held back
+	held   bool
+
+	// Only yamux's receive loop reads.
+	frame *[]byte // pooled; nil while waiting for a frame
+	rest  []byte  // of frame, not handed on yet
+	start [muxHeader]byte
+}
+
+var joined = sync.Pool{New: func() any { b := make([]byte, 0, muxHeader+maxChunk); return &b }}
+
+func (f *framer) Write(p []byte) (int, error) {
+	if !f.held {
+		if len(p) == muxHeader && p[1] == muxTypeData && binary.BigEndian.Uint32(p[8:]) > 0 {
+			f.held = true
+			copy(f.header[:], p)
+			return len(p), nil
+		}
+		return f.write(p)
+	}
+	f.held = false
+	b, _ := joined.Get().(*[]byte)
+	defer joined.Put(b)
+	*b = append(append((*b)[:0], f.header[:]...), p...)
+	if n, err := f.write(*b); err != nil {
+		return max(0, n-muxHeader), err
+	}
+	return len(p), nil
+}
+
+func (f *framer) write(p []byte) (int, error) {
+	n, err := f.conn.Write(p)
+	if err != nil {
+		f.failed(err)
+	}
+	return n, err
+}
+
+func (f *framer) Read(p []byte) (int, error) {
+	if len(f.rest) == 0 {
+		if err := f.next(); err != nil {
+			f.failed(err)
+			return 0, err
+		}
+	}
+	n := copy(p, f.rest)
+	if f.rest = f.rest[n:]; len(f.rest) == 0 && f.frame != nil {
+		joined.Put(f.frame)
+		f.frame = nil
+	}
+	return n, nil
+}
+
+// next reads one whole frame, with no buffer held while waiting for it.
+func (f *framer) next() error {
+	if _, err := io.ReadFull(f.conn, f.start[:]); err != nil {
+		return err
+	}
+	f.rest = f.start[:]
+	n := binary.BigEndian.Uint32(f.start[8:])
+	if f.start[1] != muxTypeData || n == 0 {
+		return nil
+	}
+	if n > maxChunk {
+		return wire.Violation("frame of %d bytes, at most %d", n, maxChunk)
+	}
+	f.frame, _ = joined.Get().(*[]byte)
+	*f.frame = append((*f.frame)[:0], f.start[:]...)[:muxHeader+int(n)]
+	if _, err := io.ReadFull(f.conn, (*f.frame)[muxHeader:]); err != nil {
+		return err
+	}
+	f.rest = *f.frame
+	return nil
+}
+
+// Close ends the connection beneath TLS: a TLS close waits for its alert to be
+// written, which a peer that does not read can delay.
+func (f *framer) Close() error {
+	f.close()
+	return nil
+}

@@ -1,0 +1,390 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"math"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/sshka/sshka-proxy/proxy/heartbeat"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// window is every yamux stream's receive window, in bytes: above twice what
+	// a session may have in flight, since yamux moves it in halves. Credit is
+	// the limit (docs/protocol.md §5), never this.
+	window = 256 << 20
+	// backlog is how many streams may be opened and not accepted yet. Every slot
+	// costs 8 bytes up front on each link.
+	backlog = 256
+	// closeTimeout is how long the peer may take to close its end of a stream.
+	closeTimeout = 30 * time.Second
+)
+
+// Config is how a link is set up. The zero Config works.
+type Config struct {
+	// Heartbeat is this end's; the peer has its own.
+	Heartbeat heartbeat.Policy
+	// Trace is told what happens; nil is told nothing.
+	Trace *Trace
+}
+
+// Trace is a set of functions that a link calls when something happens. Each may
+// be nil. They must not block and must not call the link.
+type Trace struct {
+	// BeatSent: a beat was handed to the writer.
+	BeatSent func(seq uint64)
+	// BeatAnswered: the answer to the last beat arrived.
+	BeatAnswered func(rtt time.Duration)
+	// BeatMissed: nothing was received within the timeout, for the row-th beat
+	// in a row.
+	BeatMissed func(row int)
+	// PeerBeat: the peer's beat arrived.
+	PeerBeat func(seq uint64)
+	// SlowDown: the peer asked for a longer interval, now in force.
+	SlowDown func(interval time.Duration)
+	// GoAway: the peer is about to close the link.
+	GoAway func(after time.Duration, reason string)
+	// Lost: the link has ended.
+	Lost func(*LostError)
+}
+
+// Link is one end of a link.
+type Link struct {
+	cfg    Config
+	trace  Trace
+	client bool
+	meter  *Meter
+	mux    *yamux.Session
+
+	accepted chan *carrier
+	ready    chan struct{} // closed when the control stream is there
+	dead     chan struct{} // closed when the link has ended
+	away     chan struct{} // closed when the peer sent GOAWAY
+	deaf     chan struct{} // closed when no stream is accepted any more
+	tasks    sync.WaitGroup
+
+	mu       sync.Mutex // guards all below
+	lost     *LostError // set when dead is closed
+	cause    error      // the connection's first error
+	beats    *heartbeat.Machine
+	timer    *time.Timer
+	pace     heartbeat.Pace
+	control  *yamux.Stream
+	goAway   *wire.GoAway // the peer's
+	carriers map[*carrier]struct{}
+	queue    queue
+
+	hushed    bool // no stream is to be waited for any more
+	shrinking bool // shrink is under way
+}
+
+// muxConfig keeps what yamux v0.1.2 would do on its own out of the way.
+func muxConfig() *yamux.Config {
+	return &yamux.Config{
+		AcceptBacklog: backlog,
+		// Its keepalive ends the session on the first ping that is late, counts
+		// nothing, and its pings queue behind data.
+		EnableKeepAlive:   false,
+		KeepAliveInterval: time.Hour, // unused, must be positive
+		// A write that is blocked for this long would fail and lose data. Beats
+		// judge liveness.
+		ConnectionWriteTimeout: math.MaxInt64,
+		MaxStreamWindowSize:    window,
+		// Would close the whole session when one stream is accepted late.
+		StreamOpenTimeout: 0,
+		// A half-closed stream is cut after this and its reader sees a clean end:
+		// so streams are never half-closed, and an end of stream is a FIN frame
+		// of the session.
+		StreamCloseTimeout: closeTimeout,
+		Logger:             log.New(io.Discard, "", 0), //nolint:depguard // yamux wants this type
+	}
+}
+
+// Client returns the proxy's end of a link over conn, which is TLS over meter.
+// It owns both. Run must be called.
+func Client(conn net.Conn, meter *Meter, cfg Config) (*Link, error) {
+	return newLink(conn, meter, cfg, true)
+}
+
+// Server returns the relay's end of a link; see Client.
+func Server(conn net.Conn, meter *Meter, cfg Config) (*Link, error) {
+	return newLink(conn, meter, cfg, false)
+}
+
+func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error) {
+	if err := cfg.Heartbeat.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Link{
+		cfg:      cfg,
+		client:   client,
+		meter:    meter,
+		accepted: make(chan *carrier),
+		ready:    make(chan struct{}),
+		dead:     make(chan struct{}),
+		away:     make(chan struct{}),
+		deaf:     make(chan struct{}),
+		carriers: make(map[*carrier]struct{}),
+		beats:    heartbeat.New(cfg.Heartbeat, rand.Float64),
+	}
+	if cfg.Trace != nil {
+		l.trace = *cfg.Trace
+	}
+	l.queue.init(&l.mu)
+	f := &framer{
+		conn:   conn,
+		close:  l.hangUp,
+		failed: l.failed,
+	}
+	var err error
+	if client {
+		l.mux, err = yamux.Client(f, muxConfig())
+	} else {
+		l.mux, err = yamux.Server(f, muxConfig())
+	}
+	return l, err
+}
+
+// Run works until the link ends or ctx is done, and returns when all it started
+// has ended. The error is always a *LostError.
+func (l *Link) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { l.end(Shutdown, context.Cause(ctx)) })
+	defer stop()
+	l.tasks.Go(l.write)
+	l.tasks.Go(l.accept)
+	l.tick()
+
+	<-l.dead
+	l.mux.Close()
+	l.tasks.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trace.Lost != nil {
+		l.trace.Lost(l.lost)
+	}
+	return l.lost
+}
+
+// failed takes the connection's error. yamux closes itself upon it, and then the
+// control stream's reader ends the link: after what had arrived before, which
+// may be a GOAWAY.
+func (l *Link) failed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause == nil {
+		l.cause = err
+	}
+	l.hush()
+}
+
+// hangUp is how yamux closes the connection.
+func (l *Link) hangUp() {
+	l.meter.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hush()
+}
+
+// hush lets every stream's reader return once it has read what had arrived.
+// Otherwise all of them would spin from the moment that yamux closes its
+// shutdown channel until it has closed the last stream, which a thousand of them
+// can delay for minutes. The caller holds mu.
+func (l *Link) hush() {
+	if l.hushed {
+		return
+	}
+	l.hushed = true
+	for c := range l.carriers {
+		_ = c.stream.SetReadDeadline(past)
+	}
+	if l.control != nil {
+		_ = l.control.SetReadDeadline(past)
+	}
+}
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// end ends the link, once. The connection's own error, if there is one, is the
+// cause of whatever broke upon it.
+func (l *Link) end(reason Reason, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost != nil {
+		return
+	}
+	if l.cause != nil && reason == Protocol {
+		reason, err = classify(l.cause), l.cause
+	}
+	if l.goAway != nil && reason != MissedBeats {
+		reason = Shutdown
+	}
+	l.lost = &LostError{Reason: reason, Err: err}
+	close(l.dead)
+	l.hush()
+	l.meter.Close() // unblocks whoever reads or writes
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	for c := range l.carriers {
+		c.wake.Broadcast()
+	}
+	l.queue.wake.Broadcast()
+}
+
+// err is the error of a link that has ended. The caller holds mu.
+func (l *Link) err() error {
+	if l.lost == nil {
+		return nil
+	}
+	return l.lost
+}
+
+// Done is closed when the link has ended.
+func (l *Link) Done() <-chan struct{} { return l.dead }
+
+// Err is nil while the link lives, then a *LostError.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err()
+}
+
+// Away is closed when the peer has announced that it will close the link.
+func (l *Link) Away() <-chan struct{} { return l.away }
+
+// ComeBack is when the peer wants to be called again after its GOAWAY.
+func (l *Link) ComeBack() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.goAway == nil {
+		return 0
+	}
+	return l.goAway.After
+}
+
+// Interval is this end's heartbeat interval now in force; 0: off.
+func (l *Link) Interval() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.beats.Interval()
+}
+
+// Open opens a carrier. It returns within 10 ms of ctx's end.
+func (l *Link) Open(ctx context.Context) (io.ReadWriteCloser, error) {
+	select {
+	case <-l.ready: // the control stream comes first
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-l.dead:
+		return nil, l.Err()
+	}
+	result := make(chan *carrier, 1)
+	l.mu.Lock()
+	if l.lost != nil {
+		defer l.mu.Unlock()
+		return nil, l.lost
+	}
+	l.tasks.Go(func() { // yamux may block here until the link ends
+		defer close(result)
+		stream, err := l.mux.OpenStream()
+		if err != nil {
+			return
+		}
+		result <- l.newCarrier(stream)
+	})
+	l.mu.Unlock()
+	select {
+	case c := <-result:
+		if c != nil {
+			return c, nil
+		}
+		if err := l.Err(); err != nil {
+			return nil, err
+		}
+		return nil, errors.New("open carrier: no more streams on this link")
+	case <-ctx.Done():
+		go func() {
+			if c := <-result; c != nil {
+				c.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	case <-l.dead:
+		return nil, l.Err()
+	}
+}
+
+// Accept returns the next carrier that the peer opened. A relay calls it in a
+// loop and never blocks in between.
+func (l *Link) Accept(ctx context.Context) (io.ReadWriteCloser, error) {
+	select {
+	case c := <-l.accepted:
+		return c, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-l.dead:
+		return nil, l.Err()
+	}
+}
+
+// accept takes streams as they come, the control stream first.
+func (l *Link) accept() {
+	defer close(l.deaf)
+	if l.client {
+		stream, err := l.mux.OpenStream()
+		if err != nil {
+			l.end(Protocol, err)
+			return
+		}
+		l.startControl(stream)
+	}
+	for {
+		stream, err := l.mux.AcceptStream()
+		if err != nil {
+			l.failed(wire.Violation("yamux: %v", err)) // unless the connection did
+			if l.control == nil {
+				l.end(Protocol, nil)
+			}
+			return
+		}
+		switch {
+		case l.client:
+			l.end(Protocol, wire.Violation("the relay opened a stream"))
+			return
+		case l.control == nil:
+			l.startControl(stream)
+		default:
+			select {
+			case l.accepted <- l.newCarrier(stream):
+			case <-l.dead:
+				return
+			}
+		}
+	}
+}
+
+// GoAway tells the peer that this end is about to close the link, and waits
+// until that is written, the link has ended or ctx is done.
+func (l *Link) GoAway(ctx context.Context, after time.Duration, reason string) {
+	l.mu.Lock()
+	written := make(chan struct{})
+	l.queue.control.goAway = &wire.GoAway{After: after, Reason: reason}
+	l.queue.control.goAwayWritten = written
+	l.queue.wake.Broadcast()
+	l.mu.Unlock()
+	select {
+	case <-written:
+	case <-l.dead:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,71 @@
+package link
+
+import (
+	"sync"
+	"time"
+)
+
+// What counts as interactive: by behaviour, not by port. A keystroke and its
+// echo, a prompt, an acknowledgement.
+const (
+	interactiveBytes = 32 << 10
+	interactiveTime  = 100 * time.Millisecond
+)
+
+// behaviour tells interactive writers from bulk.
+type behaviour struct {
+	since time.Duration // start of the current interactiveTime
+	bytes int           // written in it
+}
+
+// interactive counts n more bytes and reports whether the writer is still below
+// the threshold.
+func (b *behaviour) interactive(n int, now time.Duration) bool {
+	if now-b.since > interactiveTime {
+		b.since, b.bytes = now, 0
+	}
+	b.bytes += n
+	return b.bytes < interactiveBytes
+}
+
+// queue is what waits for the link's writer, in order of precedence: control,
+// small writes of interactive carriers, carriers to be closed, bulk in turns. It
+// is bounded by construction: control holds the latest of each kind, a carrier
+// stands in it at most once with one Write and once to be closed. The link's mu
+// guards it.
+type queue struct {
+	wake    *sync.Cond // the writer waits here
+	control controlOut
+	small   []*carrier
+	closing []*carrier
+	bulk    []*carrier
+}
+
+func (q *queue) init(mu *sync.Mutex) { q.wake = sync.NewCond(mu) }
+
+// push lets c's pending Write wait for its turn.
+func (q *queue) push(c *carrier) {
+	if c.interactive(len(c.pending), c.l.meter.now()) {
+		q.small = append(q.small, c)
+	} else {
+		q.bulk = append(q.bulk, c)
+	}
+	c.queued = true
+	q.wake.Broadcast()
+}
+
+// close lets c be closed after what the writer has taken from it.
+func (q *queue) close(c *carrier) {
+	q.closing = append(q.closing, c)
+	q.wake.Broadcast()
+}
+
+// shift removes and returns the first of a row.
+func shift(row *[]*carrier) *carrier {
+	c := (*row)[0]
+	(*row)[0] = nil
+	if *row = (*row)[1:]; len(*row) == 0 {
+		*row = nil
+	}
+	return c
+}

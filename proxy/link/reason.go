@@ -1,0 +1,71 @@
+package link
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// Reason is why a link ended, as a label of sshka_links_lost_total.
+type Reason string
+
+// The reasons.
+const (
+	MissedBeats Reason = "missed_beats" // the peer was silent for count_max beats
+	Reset       Reason = "reset"        // TCP reset
+	EOF         Reason = "eof"          // the peer closed the connection
+	Timeout     Reason = "timeout"      // TCP gave up
+	TLS         Reason = "tls"          // a damaged record, or a TLS alert
+	Protocol    Reason = "protocol"     // the peer broke the protocol
+	Shutdown    Reason = "shutdown"     // this end, or the peer's GOAWAY
+	Network     Reason = "network"      // any other error of the connection
+)
+
+// Reasons lists every Reason, for labels that exist from the start.
+var Reasons = []Reason{MissedBeats, Reset, EOF, Timeout, TLS, Protocol, Shutdown, Network}
+
+// LostError is why a link ended. Every wait on a link that has ended returns it.
+type LostError struct {
+	Reason Reason
+	Err    error // may be nil
+}
+
+func (e *LostError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("link lost (%s)", e.Reason)
+	}
+	return fmt.Sprintf("link lost (%s): %v", e.Reason, e.Err)
+}
+
+// Unwrap returns the error beneath.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// classify names the reason behind an error of the connection.
+func classify(err error) Reason {
+	var (
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+		ne     net.Error
+		op     *net.OpError
+	)
+	switch {
+	case errors.Is(err, wire.ErrProtocol):
+		return Protocol
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
+		return Reset
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return EOF
+	case errors.As(err, &record), errors.As(err, &alert),
+		errors.As(err, &op) && (op.Op == "local error" || op.Op == "remote error"): // crypto/tls's alerts
+		return TLS
+	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return Timeout
+	}
+	return Network
+}

@@ -1,0 +1,154 @@
+package link
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+const (
+	// maxChunk is the most that is queued into yamux at once, in bytes: with
+	// yamux's header it fills 64 KiB.
+	maxChunk = 64<<10 - muxHeader
+	// minChunk is the least that bulk is cut to; below it headers would cost
+	// more than a keystroke gains.
+	minChunk = 1 << 10
+	// firstChunk is the size before the line's rate is known.
+	firstChunk = 16 << 10
+	// chunkTime is how long one chunk of bulk may keep the line, and others
+	// waiting.
+	chunkTime = 20 * time.Millisecond
+	// rateTime is how long the writer must have been busy to judge the rate.
+	rateTime = 100 * time.Millisecond
+)
+
+// chunker finds the size in which bulk leaves: chunkTime of the line's rate, so
+// that a keystroke never waits long behind it, and so that the peer gets whole
+// TLS records often enough to acknowledge them on a slow line.
+type chunker struct {
+	size  int
+	bytes int
+	busy  time.Duration
+}
+
+// wrote learns from a write of n bytes that took so long.
+func (k *chunker) wrote(n int, took time.Duration) {
+	k.bytes += n
+	if k.busy += took; k.busy < rateTime {
+		return
+	}
+	perChunk := float64(k.bytes) * float64(chunkTime) / float64(k.busy)
+	k.size = min(max(int(perChunk), minChunk), maxChunk)
+	k.bytes, k.busy = 0, 0
+}
+
+// write is the link's writer: the only caller of yamux's write side but for
+// OpenStream's and the reader's window updates, one header each.
+func (l *Link) write() {
+	chunk := chunker{size: firstChunk}
+	var buf *[]byte
+	for {
+		job, ok := l.next(&buf, chunk.size)
+		if !ok {
+			return
+		}
+		switch {
+		case job.closing != nil:
+			job.closing.finish()
+			continue
+		case job.carrier == nil:
+			if _, err := l.control.Write(*buf); err != nil {
+				return // the control stream's reader ends the link
+			}
+			if job.written != nil {
+				close(job.written)
+			}
+			continue
+		}
+		start := l.meter.now()
+		_, err := job.carrier.stream.Write(*buf)
+		chunk.wrote(len(*buf), l.meter.now()-start)
+		if err != nil && !errors.Is(err, yamux.ErrSessionShutdown) {
+			job.carrier.fail(err)
+		}
+	}
+}
+
+// fail ends the carrier with an error of its stream alone: the peer reset it.
+func (c *carrier) fail(err error) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.failure = err
+	c.wake.Broadcast()
+}
+
+// job is what the writer does next: close a carrier, or write its buffer to a
+// carrier or else to the control stream.
+type job struct {
+	closing *carrier
+	carrier *carrier
+	written chan struct{} // closed after a control write
+}
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxChunk); return &b }}
+
+// next waits for something to do and copies what is to be written to a pooled
+// buffer: the memory of a Write belongs to its caller, who may be gone before it
+// is sent. No buffer is held while waiting. It reports false when the link has
+// ended.
+func (l *Link) next(held **[]byte, chunk int) (job, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := &l.queue
+	for {
+		if *held == nil {
+			*held, _ = chunks.Get().(*[]byte)
+		}
+		buf := *held
+		*buf = (*buf)[:0]
+		switch {
+		case l.lost != nil:
+			return job{}, false
+		case !q.control.empty() && l.control != nil:
+			var written chan struct{}
+			*buf, written = q.control.take(*buf)
+			return job{written: written}, true
+		case len(q.small) > 0:
+			if c := shift(&q.small); c.copy(buf, interactiveBytes) {
+				return job{carrier: c}, true
+			}
+		case len(q.closing) > 0:
+			return job{closing: shift(&q.closing)}, true
+		case len(q.bulk) > 0:
+			c := shift(&q.bulk)
+			if c.copy(buf, chunk) {
+				if len(c.pending) > 0 {
+					c.queued = true
+					q.bulk = append(q.bulk, c)
+				}
+				return job{carrier: c}, true
+			}
+		default:
+			chunks.Put(buf)
+			*held = nil
+			q.wake.Wait()
+		}
+	}
+}
+
+// copy takes up to n bytes of the pending Write into buf and reports whether
+// there were any. The caller holds l.mu.
+func (c *carrier) copy(buf *[]byte, n int) bool {
+	c.queued = false
+	if c.closed || c.failure != nil || len(c.pending) == 0 {
+		return false
+	}
+	n = min(n, len(c.pending))
+	*buf = append(*buf, c.pending[:n]...)
+	if c.pending = c.pending[n:]; len(c.pending) == 0 {
+		c.wake.Broadcast()
+	}
+	return true
+}
