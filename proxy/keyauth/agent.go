@@ -1,0 +1,77 @@
+package keyauth
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// askAgent connects to the agent at socket, does one thing there and closes the
+// connection: which is also how the end of ctx gets an agent that hangs, or
+// waits for a person, to let go.
+func askAgent[T any](ctx context.Context, socket string, do func(agent.ExtendedAgent) (T, error)) (T, error) {
+	var none T
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return none, fmt.Errorf("connect to ssh-agent: %w", err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+
+	// Without its Close the client starts no goroutine.
+	v, err := do(agent.NewClient(struct{ io.ReadWriter }{conn}))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return none, fmt.Errorf("wait for ssh-agent: %w", context.Cause(ctx))
+	case err != nil:
+		return none, fmt.Errorf("ssh-agent %s: %w", socket, err)
+	}
+	return v, nil
+}
+
+// listAgent returns the keys, without the certificates, that the agent at
+// socket holds.
+func listAgent(ctx context.Context, socket string) ([]*agent.Key, error) {
+	listed, err := askAgent(ctx, socket, func(a agent.ExtendedAgent) ([]*agent.Key, error) { return a.List() })
+	if err != nil {
+		return nil, err
+	}
+	var keys []*agent.Key
+	for _, k := range listed {
+		if !isCertificate(k.Format) {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// agentSigner signs by the agent at socket.
+type agentSigner struct {
+	socket string
+	key    *agent.Key
+}
+
+func (s agentSigner) sign(ctx context.Context, data []byte) (*ssh.Signature, error) {
+	var flags agent.SignatureFlags
+	if s.key.Format == ssh.KeyAlgoRSA {
+		flags = agent.SignatureFlagRsaSha512
+	}
+	sig, err := askAgent(ctx, s.socket, func(a agent.ExtendedAgent) (*ssh.Signature, error) {
+		return a.SignWithFlags(s.key, data, flags)
+	})
+	if err != nil {
+		return nil, err
+	}
+	// An agent older than the flags does not know them and signs with SHA-1.
+	if s.key.Format == ssh.KeyAlgoRSA {
+		if err := checkSignatureFormat(s.key.Format, sig.Format); err != nil {
+			return nil, fmt.Errorf("ssh-agent %s: %w", s.socket, err)
+		}
+	}
+	return sig, nil
+}
