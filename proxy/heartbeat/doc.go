@@ -20,14 +20,14 @@
 //
 // and calls Ack when an answer arrives.
 //
-//	              interval without bytes sent, or without bytes received
-//	          ┌────────┐ ─────────────────────────────────▶ ┌─────────────┐
-//	          │  idle  │                                    │ outstanding │──┐ timeout, nothing received:
-//	          └────────┘ ◀───────────────────────────────── └─────────────┘◀─┘ a miss, and the next beat
-//	                       BEAT_ACK, or any byte received          │
-//	                                                               │ count_max misses in a row
-//	                                                               ▼
-//	                                                             lost
+//	    interval without bytes sent, or without bytes received
+//	┌────────┐ ─────────────────────────────────▶ ┌─────────────┐
+//	│  idle  │                                    │ outstanding │──┐ timeout, nothing received:
+//	└────────┘ ◀───────────────────────────────── └─────────────┘◀─┘ a miss, and the next beat
+//	             BEAT_ACK, or any byte received          │
+//	                                                     │ count_max misses in a row
+//	                                                     ▼
+//	                                                   lost
 //
 // The vocabulary is OpenSSH's (ssh_config(5), ServerAliveInterval and
 // ServerAliveCountMax): 60s/60s/3 loses a silent peer 180 s after the first

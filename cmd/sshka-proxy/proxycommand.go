@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/client"
+	"github.com/sshka/sshka-proxy/proxy/config"
+	"github.com/sshka/sshka-proxy/proxy/inbound"
+	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// flushTime is how long the end of a ProxyCommand may take: what ssh said last
+// is sent, and the relay told.
+const flushTime = 500 * time.Millisecond
+
+// errClientGone is why a session ends when ssh has.
+var errClientGone = errors.New("the client is gone")
+
+// proxyCommand joins standard input and output to host:port.
+func proxyCommand(f *flags, host, port string, u *ui) int {
+	// ^C belongs to ssh, which shares our terminal. A closed stdout is an error
+	// of the write to it, not a signal.
+	signal.Ignore(os.Interrupt, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGTERM)
+	defer stop()
+
+	target, err := client.NewTarget(host, port)
+	if err != nil {
+		return u.fail(usageError{err}, "")
+	}
+	file, err := f.load()
+	if err != nil {
+		return u.fail(err, "")
+	}
+	log := slog.New(slog.DiscardHandler)
+	if f.verbose {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	stdio := inbound.NewStdio(os.Stdin, os.Stdout)
+	if file.Proxy.Relay == config.RelayDirect {
+		return direct(ctx, file.Direct(), target, stdio, u)
+	}
+	return through(ctx, file, target, stdio, u, log)
+}
+
+// through carries the client through the relay.
+func through(ctx context.Context, file *config.File, target wire.Target, stdio *inbound.Stdio, u *ui, log *slog.Logger) int {
+	cfg := file.Client(agent(), os.Getenv)
+	cfg.Log = log
+	cfg.Dialer.Recorded = u.recorded
+	cfg.Trace = &client.Trace{
+		FellBack: func(address string, err error) { u.notice("%v; going to %s directly", err, address) },
+	}
+	traceBeats(&cfg.Trace.Link, log)
+	c, err := client.New(cfg)
+	if err != nil {
+		return u.fail(usageError{err}, "")
+	}
+	// The link outlives the signal for as long as the last bytes need.
+	linkCtx, drop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = c.Run(linkCtx) }) // Start returns the error
+	defer wg.Wait()
+	defer drop()
+
+	s, err := c.Start(ctx, target, stdio.Early)
+	switch {
+	case err == nil:
+		return carry(ctx, s, target.String(), stdio, u)
+	case ctx.Err() != nil:
+		return exitDone // ssh has gone before we were there
+	case c.FallsBack(ctx, target.String(), err):
+		return direct(ctx, cfg.Fallback, target, stdio, u)
+	}
+	return u.fail(err, target.Host)
+}
+
+// carry joins the client and its session until both directions have ended, or
+// the client is gone.
+func carry(ctx context.Context, s *session.Session, target string, stdio *inbound.Stdio, u *ui) int {
+	joined := make(chan splice.Result, 1)
+	go func() { joined <- splice.Join(context.Background(), stdio, s) }()
+
+	var result splice.Result
+	select {
+	case result = <-joined:
+	case <-stdio.Gone(): // killed: what it said has been read, nobody hears the answer
+		s.Abort(errClientGone)
+	case <-ctx.Done(): // ssh says goodbye before it hangs up: let it be heard
+		select {
+		case result = <-joined:
+		case <-time.After(flushTime):
+			s.Abort(errClientGone)
+		}
+	}
+	select {
+	case <-s.Done(): // the relay knows
+	case <-time.After(flushTime):
+	}
+	err := s.Err()
+	if err == nil {
+		err = result.Err
+	}
+	var side *splice.Error
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return exitDone
+	case errors.As(err, &side) && side.Side == splice.A: // our own stdin or stdout: ssh is gone
+		return exitFailed
+	}
+	if err := explain(target, err); err != nil {
+		return u.fail(err, "")
+	}
+	return exitFailed
+}
+
+// direct carries the client to its target without a relay.
+func direct(ctx context.Context, d *client.Direct, target wire.Target, stdio *inbound.Stdio, u *ui) int {
+	conn, err := d.DialContext(ctx, "tcp", target.String())
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return exitDone
+	case err != nil:
+		return u.fail(err, "")
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		conn.Close()
+		return u.fail(errors.New("not a TCP connection"), "")
+	}
+	late, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(flushTime, func() { cancel(errClientGone) })
+	})()
+	go func() {
+		select {
+		case <-stdio.Gone():
+			cancel(errClientGone)
+		case <-late.Done():
+		}
+	}()
+	result := splice.Join(late, stdio, tcp)
+	var side *splice.Error
+	switch {
+	case result.Err == nil, ctx.Err() != nil:
+		return exitDone
+	case errors.Is(result.Err, errClientGone), errors.As(result.Err, &side) && side.Side == splice.A:
+		return exitFailed
+	}
+	return u.fail(explainDirect(target, result.Err), "")
+}

@@ -1,0 +1,94 @@
+package main
+
+// What goes where.
+//
+// As a ProxyCommand this program stands inside somebody's ssh:
+//
+//   - stdout is the wire. It carries the target's bytes and never anything else.
+//   - stderr is shown by ssh between its own lines, or not at all (PuTTY,
+//     ControlPersist). It gets one line at most: the cause, and the next step.
+//     With -v it gets all that a person debugging wants to see.
+//   - nothing is asked: stdin is the wire, too.
+//   - the exit status says 0 done, 1 failed, 2 usage or configuration.
+//
+// The other commands print their result to stdout and complaints to stderr.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/sshka/sshka-proxy/proxy/client"
+	"github.com/sshka/sshka-proxy/proxy/session"
+)
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+// Unwrap returns the mistake.
+func (e usageError) Unwrap() error { return e.error }
+
+// ui is what a person sees.
+type ui struct {
+	err io.Writer
+
+	mu   sync.Mutex // guards said
+	said bool       // the one line was used for a notice
+}
+
+func newUI(w *os.File) *ui { return &ui{err: w} }
+
+// notice spends the one line on something good to know.
+func (u *ui) notice(format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.said = true
+	fmt.Fprintf(u.err, "sshka-proxy: "+format+"\n", args...)
+}
+
+// fail says why and returns the exit status. host is the target's, empty outside
+// a ProxyCommand.
+func (u *ui) fail(err error, host string) int {
+	var usage usageError
+	lines := strings.Split(err.Error(), "\n")
+	switch {
+	case errors.As(err, &usage):
+		for _, l := range lines { // one for every mistake
+			fmt.Fprintf(u.err, "sshka-proxy: %s\n", l)
+		}
+		return exitUsage
+	case client.Unreachable(err) && host != "":
+		fmt.Fprintf(u.err, "sshka-proxy: %s; try: ssh -o ProxyCommand=none %s\n", strings.Join(lines, "; "), host)
+	default:
+		fmt.Fprintf(u.err, "sshka-proxy: %s\n", strings.Join(lines, "; "))
+	}
+	return exitFailed
+}
+
+// explain turns the end of a session into what a person can use. It is nil when
+// there is nothing to say: the client itself is gone.
+func explain(target string, err error) error {
+	var reset *session.ResetError
+	if errors.As(err, &reset) {
+		if reset.Local {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", target, reset)
+	}
+	return err
+}
+
+// recorded is the notice that ssh users know from known_hosts.
+func (u *ui) recorded(relay, fingerprint, file string) {
+	u.notice("relay %s is new: its key %s is now in %s", relay, fingerprint, file)
+}

@@ -1,0 +1,20 @@
+// Command sshka-relay stands beside ssh servers and carries to them what proxies
+// send through their links.
+//
+//	sshka-relay serve          accept links
+//	sshka-relay fingerprint    print the name of this relay's key
+//	sshka-relay check          look for mistakes before serve meets them
+package main
+
+import (
+	"os"
+
+	"github.com/sshka/sshka-proxy/proxy"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], &ui{out: os.Stdout, err: os.Stderr}))
+}
+
+// agent is how this program names itself to a proxy.
+func agent() string { return "sshka-relay/" + proxy.Version }

@@ -1,0 +1,47 @@
+package main
+
+// What goes where.
+//
+// serve logs to stderr and prints nothing. fingerprint and check print their
+// result to stdout, so that it can be piped, and complaints to stderr. Every
+// complaint is one line with its cause and the next step. The exit status says 0
+// done, 1 failed, 2 usage or configuration.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+// Unwrap returns the mistake.
+func (e usageError) Unwrap() error { return e.error }
+
+// ui is what a person sees.
+type ui struct {
+	out io.Writer
+	err *os.File
+}
+
+// fail says why, a line for each reason, and returns the exit status.
+func (u *ui) fail(err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(u.err, "sshka-relay: %s\n", line)
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}

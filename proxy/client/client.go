@@ -1,0 +1,327 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/transport"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// How long to wait between attempts to reach the relay: the first after a lost
+// link follows at once, then full jitter below a bound that doubles.
+const (
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// ErrClosed is returned once Run has ended.
+var ErrClosed = errors.New("client closed")
+
+// Client keeps a link up. It is safe for concurrent use.
+type Client struct {
+	cfg  Config
+	kick chan struct{} // a session wants a link now; never closed
+	gone chan struct{} // closed when Run has ended
+	open sync.WaitGroup
+
+	mu      sync.Mutex // guards all below
+	attempt *attempt   // the current, or the last
+	ctx     context.Context
+	closed  bool
+}
+
+// attempt is one try to reach the relay, and the link that came of it.
+type attempt struct {
+	done chan struct{} // closed when link or err is set
+	over chan struct{} // closed when another attempt has taken its place
+	link *link.Link
+	err  error
+}
+
+func newAttempt() *attempt {
+	return &attempt{done: make(chan struct{}), over: make(chan struct{})}
+}
+
+// New returns a client. Run must be called for it to work.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Client{
+		cfg:     cfg.withDefaults(),
+		kick:    make(chan struct{}, 1),
+		gone:    make(chan struct{}),
+		attempt: newAttempt(),
+	}, nil
+}
+
+// Run dials the relay and keeps the link up until ctx is done, and returns when
+// every session has ended. It returns an error only when the very first attempt
+// fails with what no retry mends: the relay's key is wrong, or ours is refused.
+func (c *Client) Run(ctx context.Context) error {
+	c.mu.Lock()
+	c.ctx = ctx
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
+		close(c.gone)
+		c.open.Wait()
+	}()
+	backoff, everUp := time.Duration(0), false
+	for ctx.Err() == nil {
+		up, err := c.try(ctx)
+		switch {
+		case up:
+			backoff, everUp = 0, true
+		case !everUp && final(err):
+			return err
+		default:
+			backoff = min(max(2*backoff, minBackoff), maxBackoff)
+		}
+		select {
+		case <-time.After(rand.N(backoff + 1)):
+		case <-c.kick:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		close(c.attempt.over)
+		c.attempt = newAttempt()
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// try is one attempt: it dials, and runs the link until it is lost. up tells
+// whether there was one; err is why not.
+func (c *Client) try(ctx context.Context) (up bool, err error) {
+	c.mu.Lock()
+	a := c.attempt
+	c.mu.Unlock()
+	start := time.Now()
+	conn, err := c.cfg.Dialer.Dial(ctx)
+	if c.cfg.Trace.Dialled != nil {
+		c.cfg.Trace.Dialled(time.Since(start), err)
+	}
+	if err == nil {
+		a.link, err = link.Client(conn.Conn, conn.Meter, link.Config{Heartbeat: c.cfg.Heartbeat, Trace: &c.cfg.Trace.Link})
+	}
+	if err != nil {
+		a.err = err
+		close(a.done)
+		c.cfg.Log.Debug("relay not reached", "relay", c.cfg.Dialer.Relay, "error", err)
+		return false, err
+	}
+	if c.cfg.Trace.LinkUp != nil {
+		c.cfg.Trace.LinkUp(conn)
+	}
+	c.cfg.Log.Debug("link up", "relay", c.cfg.Dialer.Relay, "took", time.Since(start))
+	close(a.done)
+	lost := a.link.Run(ctx)
+	c.cfg.Log.Debug("link lost", "relay", c.cfg.Dialer.Relay, "error", lost)
+	var e *link.LostError
+	if errors.As(lost, &e) && c.cfg.Trace.LinkLost != nil {
+		c.cfg.Trace.LinkLost(e)
+	}
+	return true, nil
+}
+
+// final reports whether a failed attempt is worth no other.
+func final(err error) bool {
+	var key *transport.RelayKeyError
+	var denied *keyauth.DeniedError
+	return errors.As(err, &key) || errors.Is(err, keyauth.ErrNoKeys) || errors.Is(err, transport.ErrVersion) ||
+		errors.As(err, &denied) && denied.Code == wire.CodeNotAllowed
+}
+
+// await returns the link. When there is none it waits for the attempt under way,
+// or asks for one, and returns why that failed.
+func (c *Client) await(ctx context.Context) (*link.Link, error) {
+	failed := false // an attempt that began before now
+	for first := true; ; first = false {
+		c.mu.Lock()
+		a := c.attempt
+		c.mu.Unlock()
+		select {
+		case <-a.done:
+			failed = first && a.err != nil
+		default:
+			select {
+			case <-a.done:
+			case <-c.gone:
+				return nil, ErrClosed
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		switch {
+		case a.err != nil && !failed:
+			return nil, a.err
+		case a.err != nil: // an old failure: try again for us
+			select {
+			case c.kick <- struct{}{}:
+			default:
+			}
+		case a.link.Err() == nil:
+			return a.link, nil
+		}
+		select {
+		case <-a.over:
+		case <-c.gone:
+			if a.err != nil {
+				return nil, a.err
+			}
+			return nil, ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Start opens a session to target as soon as there is a link, without waiting
+// for the target. first, which may be nil, is then asked for what the client has
+// said so far, at most wire.MaxEarly bytes: they travel with the OPEN. The caller
+// owns the session; its Opened channel tells when the target is reached.
+func (c *Client) Start(ctx context.Context, target wire.Target, first func() []byte) (*session.Session, error) {
+	for {
+		l, err := c.await(ctx)
+		if err != nil {
+			return nil, err
+		}
+		carrier, err := l.Open(ctx)
+		if err != nil {
+			if l.Err() != nil && ctx.Err() == nil {
+				continue // lost meanwhile: the next one
+			}
+			return nil, fmt.Errorf("open carrier: %w", err)
+		}
+		s := session.Open(session.Config{Buffer: c.cfg.Buffer}, target)
+		if first != nil {
+			if _, err := s.Write(first()); err != nil {
+				return nil, err
+			}
+		}
+		return s, c.carry(s, carrier)
+	}
+}
+
+// carry attaches s to its only carrier, in the background.
+func (c *Client) carry(s *session.Session, carrier io.ReadWriteCloser) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		carrier.Close()
+		return ErrClosed
+	}
+	ctx := c.ctx
+	c.open.Go(func() {
+		if err := s.Attach(ctx, carrier); err != nil {
+			s.Abandon(&LostError{Relay: c.cfg.Dialer.Relay, Err: err})
+		}
+	})
+	return nil
+}
+
+// LostError is why a session ended when its link did.
+type LostError struct {
+	Relay string
+	Err   error
+}
+
+func (e *LostError) Error() string {
+	var lost *link.LostError
+	if errors.As(e.Err, &lost) {
+		return fmt.Sprintf("the link to relay %s was lost (%s)", e.Relay, lost.Reason)
+	}
+	return fmt.Sprintf("the connection through relay %s was lost: %v", e.Relay, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// DialContext connects to address, HOST:PORT, through the relay, or with
+// Config.Fallback directly when the relay cannot be reached. The error is a
+// *session.RefusedError when the relay could not reach the target.
+func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return nil, fmt.Errorf("dial %s: network %s is not supported", address, network)
+	}
+	target, err := ParseTarget(address)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Start(ctx, target, nil)
+	if err != nil {
+		if c.FallsBack(ctx, address, err) {
+			return c.cfg.Fallback.DialContext(ctx, network, address)
+		}
+		return nil, err
+	}
+	select {
+	case <-s.Opened():
+		if err := s.Err(); err != nil {
+			return nil, err
+		}
+		return s, nil
+	case <-ctx.Done():
+		s.Abort(context.Cause(ctx))
+		return nil, context.Cause(ctx)
+	}
+}
+
+// FallsBack reports whether a session that could not start because of err is to
+// be dialled directly, and tells the Trace.
+func (c *Client) FallsBack(ctx context.Context, address string, err error) bool {
+	if c.cfg.Fallback == nil || ctx.Err() != nil || !Unreachable(err) {
+		return false
+	}
+	if c.cfg.Trace.FellBack != nil {
+		c.cfg.Trace.FellBack(address, err)
+	}
+	return true
+}
+
+// Unreachable reports whether err means that no relay could be reached: what a
+// fallback is for. A relay with a wrong key, or one that refuses us, is not
+// unreachable: going around it would hide an attack or a revocation.
+func Unreachable(err error) bool {
+	var e *transport.DialError
+	return errors.As(err, &e)
+}
+
+// ParseTarget reads HOST:PORT, with brackets around an IPv6 address.
+func ParseTarget(address string) (wire.Target, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return wire.Target{}, fmt.Errorf("target %q: %w", address, err)
+	}
+	return NewTarget(host, port)
+}
+
+// NewTarget checks a host and a port.
+func NewTarget(host, port string) (wire.Target, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case err != nil || n == 0:
+		return wire.Target{}, fmt.Errorf("%q is not a port: 1 to 65535", port)
+	case host == "":
+		return wire.Target{}, errors.New("the target's host is empty")
+	case len(host) > wire.MaxText:
+		return wire.Target{}, fmt.Errorf("the target's host has %d characters, at most %d", len(host), wire.MaxText)
+	}
+	return wire.Target{Host: host, Port: uint16(n)}, nil
+}

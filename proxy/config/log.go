@@ -1,0 +1,21 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+)
+
+// Logger returns a logger to w as the configuration wants it. What a peer sent is
+// escaped in either format.
+func (l Log) Logger(w *os.File) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.Level(l.Level)}
+	if l.Format == FormatText || l.Format == FormatAuto && isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

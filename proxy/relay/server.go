@@ -1,0 +1,241 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/heartbeat"
+	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/transport"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// Config is how a relay works. Transport and Dialer are required.
+type Config struct {
+	// Transport authenticates proxies. Its Hello.Instance is filled in.
+	Transport *transport.Server
+	// Dialer reaches targets.
+	Dialer *Dialer
+	// Heartbeat keeps links warm from this end. Zero fields mean RelayPolicy's.
+	Heartbeat heartbeat.Policy
+	// Buffer bounds what a session holds per direction, in bytes. Zero means
+	// session.DefaultBuffer.
+	Buffer int
+	// Limits bound what others may take.
+	Limits Limits
+	// Trace is told what happens; nil is told nothing.
+	Trace *Trace
+	// Log is for a person; nil discards.
+	Log *slog.Logger
+}
+
+// RelayPolicy is the heartbeat of a zero Config: a relay leaves the beating to
+// the proxies, whose side the NATs are on.
+var RelayPolicy = heartbeat.Policy{Interval: 60 * time.Second, Timeout: 15 * time.Second, CountMax: 3}
+
+// Trace is a set of functions that a relay calls when something happens. Each
+// may be nil. They must not block.
+type Trace struct {
+	// Link is given to every link.
+	Link link.Trace
+	// LinkUp: a proxy has been let in. LinkDown: its link has ended.
+	LinkUp, LinkDown func()
+	// AuthFailed: a proxy was not let in.
+	AuthFailed func(err error)
+	// Opened: a session's target was reached (nil) or not.
+	Opened func(err error)
+	// Ended: a session has ended.
+	Ended func(stats session.Stats, err error)
+}
+
+// Relay accepts links and carries their sessions to targets.
+type Relay struct {
+	cfg   Config
+	gates gates
+	tasks sync.WaitGroup
+
+	mu       sync.Mutex // guards all below
+	sessions map[wire.ID]struct{}
+}
+
+// New returns a relay.
+func New(cfg Config) (*Relay, error) {
+	if cfg.Transport == nil || cfg.Dialer == nil {
+		return nil, errors.New("relay needs a transport and a dialer")
+	}
+	if cfg.Heartbeat.Interval == 0 {
+		cfg.Heartbeat.Interval = RelayPolicy.Interval
+	}
+	if cfg.Heartbeat.Timeout == 0 {
+		cfg.Heartbeat.Timeout = RelayPolicy.Timeout
+	}
+	if err := cfg.Heartbeat.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Trace == nil {
+		cfg.Trace = &Trace{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	server := *cfg.Transport
+	server.HandshakeTimeout = cfg.Limits.HandshakeTimeout
+	_, _ = rand.Read(server.Hello.Instance[:]) // never fails
+	cfg.Transport = &server
+	return &Relay{cfg: cfg, gates: newGates(cfg.Limits), sessions: make(map[wire.ID]struct{})}, nil
+}
+
+// Serve accepts links on the listeners until ctx is done or a listener fails,
+// and returns when all links have ended. It closes the listeners.
+func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	failed := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		stop := context.AfterFunc(ctx, func() { ln.Close() })
+		defer stop()
+		r.tasks.Go(func() {
+			err := r.accept(ctx, ln)
+			if ctx.Err() == nil {
+				cancel(err)
+			}
+			failed <- err
+		})
+	}
+	<-ctx.Done()
+	r.tasks.Wait()
+	close(failed)
+	for err := range failed {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accept takes connections. An error that passes, such as too many open files,
+// is waited out.
+func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
+	const pause = 50 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("listen on %s: %w", ln.Addr(), err)
+		default:
+			r.cfg.Log.Warn("accept failed, trying on", "address", ln.Addr().String(), "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		if !r.gates.handshakes.enter() {
+			r.cfg.Log.Debug("too many handshakes", "remote", conn.RemoteAddr().String())
+			conn.Close()
+			continue
+		}
+		r.tasks.Go(func() { r.serveConn(ctx, conn) })
+	}
+}
+
+// serveConn carries one connection from its handshake to its end.
+func (r *Relay) serveConn(ctx context.Context, raw net.Conn) {
+	// The handshake's goroutine has grown its stack; a link lives for days on a
+	// fresh one.
+	conn, err := r.handshake(ctx, raw)
+	if err != nil {
+		r.cfg.Log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
+		if r.cfg.Trace.AuthFailed != nil && ctx.Err() == nil {
+			r.cfg.Trace.AuthFailed(err)
+		}
+		return
+	}
+	if !r.gates.links.enter() {
+		r.cfg.Log.Warn("too many links", "remote", raw.RemoteAddr().String(), "limit", r.cfg.Limits.Links)
+		conn.Close()
+		return
+	}
+	r.tasks.Go(func() {
+		defer r.gates.links.leave()
+		r.serveLink(ctx, conn)
+	})
+}
+
+// handshake authenticates within the gates: one for strangers, another for those
+// who may be looking for a key to touch.
+func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*transport.Conn, error) {
+	gate := r.gates.handshakes
+	defer func() { gate.leave() }()
+	return r.cfg.Transport.Handshake(ctx, raw, func() {
+		if r.gates.signatures.enter() {
+			gate.leave()
+			gate = r.gates.signatures
+		}
+	})
+}
+
+// goAwayTime is how long a link may take to say that the relay ends.
+const goAwayTime = 500 * time.Millisecond
+
+// serveLink carries one link until it is lost or ctx is done.
+func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
+	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
+	var err error
+	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{Heartbeat: r.cfg.Heartbeat, Trace: &r.cfg.Trace.Link})
+	if err != nil {
+		conn.Close()
+		p.log.Error("link not started", "error", err)
+		return
+	}
+	p.log.Debug("link up", "agent", conn.Peer.Agent)
+	if r.cfg.Trace.LinkUp != nil {
+		r.cfg.Trace.LinkUp()
+	}
+	// The link outlives ctx for as long as it takes to say goodbye.
+	linkCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		within, done := context.WithTimeout(linkCtx, goAwayTime)
+		defer done()
+		p.link.GoAway(within, time.Second, "relay shuts down")
+		cancel(errors.New("relay shuts down"))
+	})
+	defer stop()
+	defer cancel(nil)
+	p.sessions.Go(func() { p.accept(linkCtx) })
+	lost := p.link.Run(linkCtx)
+	p.sessions.Wait()
+	p.log.Debug("link lost", "error", lost)
+	if r.cfg.Trace.LinkDown != nil {
+		r.cfg.Trace.LinkDown()
+	}
+}
+
+// claim makes id this relay's, once: a session is dialled at most once.
+func (r *Relay) claim(id wire.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, taken := r.sessions[id]; taken {
+		return false
+	}
+	r.sessions[id] = struct{}{}
+	return true
+}
+
+func (r *Relay) release(id wire.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, id)
+}

@@ -1,0 +1,118 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+// Server is a relay's end of the handshake.
+type Server struct {
+	// Key is the relay's own.
+	Key *RelayKey
+	// Verifier says who may come in.
+	Verifier *keyauth.Verifier
+	// Hello is what proxies are told; the versions are filled in.
+	Hello wire.Hello
+	// HandshakeTimeout bounds TLS, HELLO and the first message of AUTH together.
+	// Zero means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+	// UserTimeout is as in Dialer.
+	UserTimeout time.Duration
+}
+
+// Handshake authenticates a proxy. It owns raw and closes it upon an error,
+// which is a *keyauth.VerifyError when the proxy was not let in. picked, which
+// may be nil, is called when a signature is awaited: from then on a person may
+// be looking for a key to touch.
+func (s *Server) Handshake(ctx context.Context, raw net.Conn, picked func()) (*Conn, error) {
+	tune(raw, s.UserTimeout)
+	meter := link.NewMeter(raw)
+	conn, err := s.handshake(ctx, meter, picked)
+	if err != nil {
+		meter.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()) (*Conn, error) {
+	stop := context.AfterFunc(ctx, func() { meter.Close() })
+	defer stop()
+	timeout := s.HandshakeTimeout
+	if timeout == 0 {
+		timeout = DefaultHandshakeTimeout
+	}
+	meter.SetDeadline(time.Now().Add(timeout)) // absolute: a trickle does not extend it
+
+	c := &Conn{Meter: meter, Fingerprint: s.Key.Fingerprint}
+	c.Conn = tls.Server(meter, &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{wire.ALPN},
+		Certificates:           []tls.Certificate{s.Key.cert},
+		SessionTicketsDisabled: true,
+	})
+	if err := c.Handshake(); err != nil { //nolint:noctx // AfterFunc above
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	state := c.ConnectionState()
+	if state.NegotiatedProtocol != wire.ALPN { // a client that offers none gets this far
+		return nil, fmt.Errorf("tls: %w", wire.Violation("no ALPN %s", wire.ALPN))
+	}
+	b, err := binding(&state, s.Key.cert.Leaf)
+	if err != nil {
+		return nil, err
+	}
+	own := s.Hello
+	own.MinVersion, own.MaxVersion = wire.MinVersion, wire.MaxVersion
+	if _, err := c.Write(wire.Append(nil, &own)); err != nil {
+		return nil, fmt.Errorf("write HELLO: %w", err)
+	}
+	if err := readHello(c, &c.Peer); err != nil {
+		return nil, err
+	}
+	if c.Version, err = checkHello(&own, &c.Peer); err != nil {
+		_ = deny(c, wire.CodeVersion, err)
+		return nil, err
+	}
+	c.Identity, err = s.Verifier.Verify(c.Conn, keyauth.Peer{
+		Binding: b,
+		Addr:    remoteAddr(meter),
+		Picked: func() {
+			meter.SetDeadline(time.Now().Add(SignatureTimeout))
+			if picked != nil {
+				picked()
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(wire.Append(nil, keyauth.NewWelcome())); err != nil {
+		return nil, fmt.Errorf("write WELCOME: %w", err)
+	}
+	meter.SetDeadline(time.Time{})
+	return c, nil
+}
+
+func deny(c *Conn, code wire.Code, err error) error {
+	_, werr := c.Write(wire.Append(nil, &wire.Denied{Code: code, Message: err.Error()}))
+	return errors.Join(err, werr)
+}
+
+// remoteAddr is the peer's address without port and zone; invalid for a
+// connection that has none.
+func remoteAddr(c net.Conn) netip.Addr {
+	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		return a.Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}

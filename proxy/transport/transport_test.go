@@ -1,0 +1,436 @@
+package transport
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/simnet"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const relayName = "relay.test:7422"
+
+// everyone authorizes every key, noone none.
+type everyone bool
+
+func (e everyone) Authorize(ssh.PublicKey, netip.Addr) (keyauth.Grant, bool) {
+	return keyauth.Grant{}, bool(e)
+}
+
+// ground is a relay and a proxy that can meet.
+type ground struct {
+	server Server
+	dialer Dialer
+	known  string
+	line   simnet.Line
+
+	wg        sync.WaitGroup
+	serverErr error
+	serverEnd *Conn
+	recorded  int
+}
+
+func newGround(t *testing.T) *ground {
+	t.Helper()
+	key, err := NewRelayKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := identities(t)
+	g := &ground{known: filepath.Join(t.TempDir(), "dir", "known_relays")}
+	g.server = Server{
+		Key:      key,
+		Verifier: &keyauth.Verifier{Authorizer: everyone(true)},
+		Hello:    wire.Hello{Instance: wire.ID{7}, Agent: "test-relay"},
+	}
+	g.dialer = Dialer{
+		Relay:      relayName,
+		Trust:      Trust{Known: &KnownRelays{Path: g.known}},
+		Identities: func(context.Context) (*keyauth.Identities, error) { return ids, nil },
+		Agent:      "test-proxy",
+		Recorded:   func(string, string, string) { g.recorded++ },
+		NetDial:    g.meet,
+	}
+	return g
+}
+
+func identities(t *testing.T) *keyauth.Identities {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "id")
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := keyauth.Load(t.Context(), keyauth.Sources{List: []string{path}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// meet is the proxy's NetDial: it lets the relay serve the other end.
+func (g *ground) meet(context.Context, string, string) (net.Conn, error) {
+	a, b := simnet.Pipe(g.line)
+	g.wg.Go(func() { g.serverEnd, g.serverErr = g.server.Handshake(context.Background(), b, nil) })
+	return a, nil
+}
+
+// dial dials once, waits for both ends and closes them.
+func (g *ground) dial(t *testing.T) (*Conn, error) {
+	t.Helper()
+	c, err := g.dialer.Dial(t.Context())
+	g.wg.Wait()
+	if err == nil {
+		c.Close()
+	}
+	if g.serverEnd != nil {
+		g.serverEnd.Close()
+	}
+	return c, err
+}
+
+func TestHandshakeAuthenticatesBothWays(t *testing.T) {
+	g := newGround(t)
+	c, err := g.dial(t)
+	if err != nil || g.serverErr != nil {
+		t.Fatalf("%v, %v", err, g.serverErr)
+	}
+	if c.Fingerprint != g.server.Key.Fingerprint || c.Version != 1 || c.Peer.Agent != "test-relay" || c.Peer.Instance != (wire.ID{7}) {
+		t.Errorf("proxy's end: %+v", c.Peer)
+	}
+	if c.Ticket.Secret == (wire.Secret{}) {
+		t.Error("no ticket")
+	}
+	s := g.serverEnd
+	if s.Identity.Fingerprint == "" || s.Peer.Agent != "test-proxy" {
+		t.Errorf("relay's end: %+v", s.Peer)
+	}
+}
+
+func TestNewRelayIsRecordedOnceAndOnlyAfterItLetUsIn(t *testing.T) {
+	g := newGround(t)
+	g.server.Verifier.Authorizer = everyone(false)
+	_, err := g.dial(t)
+	var denied *keyauth.DeniedError
+	if !errors.As(err, &denied) || denied.Code != wire.CodeNotAllowed {
+		t.Fatalf("%v", err)
+	}
+	var verify *keyauth.VerifyError
+	if !errors.As(g.serverErr, &verify) || verify.Reason != keyauth.ReasonNoKey {
+		t.Errorf("%v", g.serverErr)
+	}
+	if _, err := os.Stat(g.known); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal("recorded a relay that refused us")
+	}
+	g.server.Verifier.Authorizer = everyone(true)
+	for range 2 {
+		if _, err := g.dial(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, _ := os.ReadFile(g.known)
+	if want := relayName + " " + g.server.Key.Fingerprint + "\n"; string(data) != want || g.recorded != 1 {
+		t.Errorf("recorded %d times: %q", g.recorded, data)
+	}
+}
+
+func TestTrust(t *testing.T) {
+	g := newGround(t)
+	own := g.server.Key.Fingerprint
+	other := "SHA256:" + strings.Repeat("A", 43)
+	for _, tt := range []struct {
+		name  string
+		trust Trust
+		known string
+		want  string // of the error; empty: trusted
+	}{
+		{"pinned", Trust{Pins: []string{own}}, relayName + " " + other, ""},
+		{"pinned for rotation", Trust{Pins: []string{other, own}}, "", ""},
+		{"pinned to another", Trust{Pins: []string{other}}, relayName + " " + own, "the configuration wants " + other},
+		{"strict and known", Trust{Strict: true}, "# mine\n\n" + relayName + " " + own + " # since May\n", ""},
+		{"strict and unknown", Trust{Strict: true}, "other.test:7422 " + own + "\n", "is not known and trust is strict"},
+		{"changed", Trust{}, "x.test:1 " + own + "\n" + relayName + " " + other + "\n", "known_relays:2 has " + other},
+		{"known by the second line", Trust{}, relayName + " " + other + "\n" + relayName + " " + own + "\n", ""},
+		{"case of the name", Trust{Strict: true}, "RELAY.test:7422 " + own, ""},
+		{"damaged file", Trust{}, "relay.test:7422\n", "known_relays:1: want HOST:PORT SHA256:…"},
+		{"damaged fingerprint", Trust{}, relayName + " SHA256:abc\n", `known_relays:1: "SHA256:abc" is not a fingerprint`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			known := filepath.Join(t.TempDir(), "known_relays")
+			if err := os.WriteFile(known, []byte(tt.known), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			tt.trust.Known = &KnownRelays{Path: known}
+			g.dialer.Trust = tt.trust
+			_, err := g.dial(t)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%v", err)
+			}
+			if err != nil && strings.ContainsAny(err.Error(), "\n") {
+				t.Errorf("more than one line: %q", err)
+			}
+			if data, _ := os.ReadFile(known); string(data) != tt.known {
+				t.Errorf("file changed: %q", data)
+			}
+			var retry *DialError
+			if tt.want != "" && tt.name != "damaged file" && tt.name != "damaged fingerprint" && errors.As(err, &retry) {
+				t.Error("a wrong key is not worth a retry")
+			}
+		})
+	}
+}
+
+// TestNothingIsSignedForAWrongKey: not even the public keys are shown.
+func TestNothingIsSignedForAWrongKey(t *testing.T) {
+	g := newGround(t)
+	g.dialer.Trust = Trust{Pins: []string{"SHA256:" + strings.Repeat("A", 43)}}
+	if _, err := g.dial(t); err == nil {
+		t.Fatal("trusted")
+	}
+	if g.serverErr == nil || !strings.HasPrefix(g.serverErr.Error(), "tls:") {
+		t.Errorf("the relay got beyond TLS: %v", g.serverErr)
+	}
+}
+
+func TestOtherServersAreNotRelays(t *testing.T) {
+	key, err := NewRelayKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := map[string]func(c net.Conn){
+		"web server": func(c net.Conn) {
+			io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n")
+		},
+		"ssh server": func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") },
+		"tls without alpn": func(c net.Conn) {
+			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{key.cert}}).Handshake()
+		},
+		"tls with another alpn": func(c net.Conn) {
+			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{key.cert}, NextProtos: []string{"h2"}}).Handshake()
+		},
+		"old tls": func(c net.Conn) {
+			tls.Server(c, &tls.Config{Certificates: []tls.Certificate{key.cert}, MaxVersion: tls.VersionTLS12}).Handshake()
+		},
+	}
+	for name, serve := range serve {
+		t.Run(name, func(t *testing.T) {
+			g := newGround(t)
+			g.dialer.NetDial = func(context.Context, string, string) (net.Conn, error) {
+				a, b := simnet.Pipe(simnet.Line{})
+				g.wg.Go(func() {
+					serve(b)
+					io.Copy(io.Discard, b)
+					b.Close()
+				})
+				return a, nil
+			}
+			_, err := g.dial(t)
+			var retry *DialError
+			if !errors.Is(err, ErrNotRelay) || !errors.As(err, &retry) {
+				t.Errorf("%v", err)
+			}
+			if _, err := os.Stat(g.known); !errors.Is(err, fs.ErrNotExist) {
+				t.Error("recorded")
+			}
+		})
+	}
+}
+
+func TestATrickleDoesNotExtendTheHandshake(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		g := newGround(t)
+		a, b := simnet.Pipe(simnet.Line{})
+		start := time.Now()
+		g.wg.Go(func() { _, g.serverErr = g.server.Handshake(context.Background(), b, nil) })
+		for { // one byte of a plausible record each second
+			if _, err := a.Write([]byte{0x16}); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+			if time.Since(start) > time.Hour {
+				t.Fatal("still waiting")
+			}
+		}
+		g.wg.Wait()
+		if d := time.Since(start); d > DefaultHandshakeTimeout+2*time.Second {
+			t.Errorf("took %v", d)
+		}
+		a.Close()
+	})
+}
+
+func TestSilentRelayIsGivenUpInTime(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		g := newGround(t)
+		var far *simnet.Conn
+		g.dialer.NetDial = func(context.Context, string, string) (net.Conn, error) {
+			var a *simnet.Conn
+			a, far = simnet.Pipe(simnet.Line{})
+			return a, nil
+		}
+		start := time.Now()
+		_, err := g.dialer.Dial(t.Context())
+		var retry *DialError
+		if !errors.As(err, &retry) || time.Since(start) != DefaultHandshakeTimeout {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		far.Close()
+	})
+}
+
+func TestContextEndsDial(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		g := newGround(t)
+		var far *simnet.Conn
+		g.dialer.NetDial = func(context.Context, string, string) (net.Conn, error) {
+			var a *simnet.Conn
+			a, far = simnet.Pipe(simnet.Line{})
+			return a, nil
+		}
+		gone := errors.New("ssh gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		start := time.Now()
+		if _, err := g.dialer.Dial(ctx); !errors.Is(err, gone) || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		far.Close()
+	})
+}
+
+func TestNoCommonVersion(t *testing.T) {
+	own := &wire.Hello{MinVersion: 1, MaxVersion: 1}
+	if _, err := checkHello(own, &wire.Hello{MinVersion: 2, MaxVersion: 3, Agent: "new\x1b"}); !errors.Is(err, ErrVersion) ||
+		strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("%v", err)
+	}
+	if v, err := checkHello(own, &wire.Hello{MinVersion: 1, MaxVersion: 9}); v != 1 || err != nil {
+		t.Errorf("%d, %v", v, err)
+	}
+}
+
+func TestRelayKeyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "relay_key")
+	key, made, err := LoadOrMakeRelayKey(path)
+	if err != nil || !made {
+		t.Fatal(made, err)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if info, _ := os.Stat(filepath.Dir(path)); info.Mode().Perm() != 0o700 {
+		t.Errorf("directory %v", info.Mode())
+	}
+	again, made, err := LoadOrMakeRelayKey(path)
+	if err != nil || made || again.Fingerprint != key.Fingerprint || ParseFingerprint(key.Fingerprint) != nil {
+		t.Errorf("%v %v %s %s", made, err, again.Fingerprint, key.Fingerprint)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadRelayKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(path+"2", []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := LoadOrMakeRelayKey(path + "2"); err == nil || !strings.Contains(err.Error(), "not a PEM private key") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTwoProcessesMakeOneKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay_key")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	seen := map[string]int{}
+	for range 20 {
+		wg.Go(func() {
+			key, _, err := LoadOrMakeRelayKey(path)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			seen[key.Fingerprint]++
+		})
+	}
+	wg.Wait()
+	if len(seen) != 1 {
+		t.Errorf("%v", seen)
+	}
+}
+
+func TestKnownRelaysAppendIsWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "known_relays")
+	fp := "SHA256:" + strings.Repeat("A", 43)
+	if err := os.WriteFile(path, []byte("first:1 "+fp), 0o600); err != nil { // no newline
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			k := &KnownRelays{Path: path}
+			if err := k.Add(string(rune('a'+i%5))+":22", fp); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	data, _ := os.ReadFile(path)
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if len(lines) != 6 {
+		t.Errorf("%q", data)
+	}
+	for _, relay := range []string{"first:1", "a:22", "e:22"} {
+		if pins, err := (&KnownRelays{Path: path}).Lookup(relay); len(pins) != 1 || err != nil {
+			t.Errorf("%s: %v, %v", relay, pins, err)
+		}
+	}
+}
+
+// FuzzKnownRelays: a line is refused, ignored, or means what it says.
+func FuzzKnownRelays(f *testing.F) {
+	fp := "SHA256:" + strings.Repeat("A", 43)
+	for _, s := range []string{"", "# c", "relay:7422 " + fp, "relay:7422 " + fp + " # c", "relay " + fp, "[::1]:7422 " + fp} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		pin, err := parseKnown(line)
+		if err != nil || pin == nil {
+			return
+		}
+		again, err := parseKnown(pin.Relay + " " + pin.Fingerprint)
+		if err != nil || *again != *pin {
+			t.Errorf("%q: %+v, %v", line, again, err)
+		}
+	})
+}
