@@ -94,14 +94,10 @@ func carry(ctx context.Context, s *session.Session, target string, stdio *inboun
 	var result splice.Result
 	select {
 	case result = <-joined:
-	case <-stdio.Gone(): // killed: what it said has been read, nobody hears the answer
-		s.Abort(errClientGone)
-	case <-ctx.Done(): // ssh says goodbye before it hangs up: let it be heard
-		select {
-		case result = <-joined:
-		case <-time.After(flushTime):
-			s.Abort(errClientGone)
-		}
+	case <-ctx.Done(): // ssh hangs up when it exits
+		result = goodbye(s, joined)
+	case <-stdio.Gone(): // it was killed
+		result = goodbye(s, joined)
 	}
 	select {
 	case <-s.Done(): // the relay knows
@@ -115,13 +111,26 @@ func carry(ctx context.Context, s *session.Session, target string, stdio *inboun
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return exitDone
-	case errors.As(err, &side) && side.Side == splice.A: // our own stdin or stdout: ssh is gone
+	case errors.Is(err, errClientGone), errors.As(err, &side) && side.Side == splice.A: // our own stdin or stdout
 		return exitFailed
 	}
 	if err := explain(target, err); err != nil {
 		return u.fail(err, "")
 	}
 	return exitFailed
+}
+
+// goodbye lets what ssh said last arrive, and the server's end with it, and
+// resets the session when that does not come: a relay must not keep a login
+// because ssh was killed.
+func goodbye(s *session.Session, joined <-chan splice.Result) splice.Result {
+	select {
+	case result := <-joined:
+		return result
+	case <-time.After(flushTime):
+		s.Abort(errClientGone)
+		return splice.Result{Err: errClientGone}
+	}
 }
 
 // direct carries the client to its target without a relay.

@@ -27,12 +27,17 @@ const (
 	backlog = 256
 	// closeTimeout is how long the peer may take to close its end of a stream.
 	closeTimeout = 30 * time.Second
+	// goodbyeTime is how long the GOAWAY of an ending Run may take.
+	goodbyeTime = 250 * time.Millisecond
 )
 
 // Config is how a link is set up. The zero Config works.
 type Config struct {
 	// Heartbeat is this end's; the peer has its own.
 	Heartbeat heartbeat.Policy
+	// ComeBack is what the peer is told when Run is ended by its context: when to
+	// call again. Zero: at once.
+	ComeBack time.Duration
 	// Trace is told what happens; nil is told nothing.
 	Trace *Trace
 }
@@ -154,10 +159,14 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	return l, err
 }
 
-// Run works until the link ends or ctx is done, and returns when all it started
-// has ended. The error is always a *LostError.
+// Run works until the link ends or ctx is done, says so to the peer if it still
+// listens, and returns when all it started has ended. The error is always a
+// *LostError.
 func (l *Link) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.end(Shutdown, context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() {
+		l.goodbye()
+		l.end(Shutdown, context.Cause(ctx))
+	})
 	defer stop()
 	l.tasks.Go(l.write)
 	l.tasks.Go(l.accept)
@@ -373,18 +382,20 @@ func (l *Link) accept() {
 	}
 }
 
-// GoAway tells the peer that this end is about to close the link, and waits
-// until that is written, the link has ended or ctx is done.
-func (l *Link) GoAway(ctx context.Context, after time.Duration, reason string) {
+// goodbye tells the peer that this end is about to close the link, and waits
+// until that is written, within reason.
+func (l *Link) goodbye() {
 	l.mu.Lock()
 	written := make(chan struct{})
-	l.queue.control.goAway = &wire.GoAway{After: after, Reason: reason}
+	l.queue.control.goAway = &wire.GoAway{After: l.cfg.ComeBack, Reason: "shutdown"}
 	l.queue.control.goAwayWritten = written
 	l.queue.wake.Broadcast()
 	l.mu.Unlock()
+	late := time.NewTimer(goodbyeTime)
+	defer late.Stop()
 	select {
 	case <-written:
 	case <-l.dead:
-	case <-ctx.Done():
+	case <-late.C:
 	}
 }

@@ -23,7 +23,8 @@ type pair struct {
 	proxy, relay     *Link
 	proxyErr, relErr error
 	wg               sync.WaitGroup
-	stop             context.CancelCauseFunc
+	stop             context.CancelCauseFunc // both
+	stopRelay        context.CancelFunc
 }
 
 func join(t *testing.T, line simnet.Line, proxy, relay Config) *pair {
@@ -41,7 +42,9 @@ func join(t *testing.T, line simnet.Line, proxy, relay Config) *pair {
 	var ctx context.Context
 	ctx, p.stop = context.WithCancelCause(context.Background())
 	p.wg.Go(func() { p.proxyErr = p.proxy.Run(ctx) })
-	p.wg.Go(func() { p.relErr = p.relay.Run(ctx) })
+	relayCtx, stopRelay := context.WithCancel(ctx)
+	p.stopRelay = stopRelay
+	p.wg.Go(func() { p.relErr = p.relay.Run(relayCtx) })
 	return p
 }
 
@@ -181,10 +184,9 @@ func TestFrozenPeerHoldsNobody(t *testing.T) {
 				t.Errorf("open: %v", err)
 			}
 		})
-		within("the link's end", func() {
-			p.stop(errors.New("enough"))
-			p.a.Thaw()
-			<-p.proxy.Done()
+		p.stop(errors.New("enough"))
+		<-p.proxy.Done()
+		within("open on a link that has ended", func() {
 			if _, err := p.proxy.Open(t.Context()); !errors.As(err, new(*LostError)) {
 				t.Errorf("open: %v", err)
 			}
@@ -299,10 +301,12 @@ func TestReasons(t *testing.T) {
 	for reason, kill := range map[Reason]func(p *pair){
 		Reset:    func(p *pair) { p.a.Cut() },
 		EOF:      func(p *pair) { p.b.CloseWrite() },
-		Shutdown: func(p *pair) { p.relay.GoAway(context.Background(), time.Second, "restart"); p.b.CloseWrite() },
+		Shutdown: func(p *pair) { p.stopRelay() },
 	} {
 		simnet.Bubble(t, func(t *testing.T) {
-			p := join(t, simnet.Line{}, quiet, quiet)
+			relay := quiet
+			relay.ComeBack = time.Second
+			p := join(t, simnet.Line{}, quiet, relay)
 			c, _ := p.carriers(t)
 			go kill(p)
 			_, err := c.Read(make([]byte, 1))

@@ -123,15 +123,17 @@ func (p *peer) carry(ctx context.Context, req *session.Request, target net.Conn,
 	log.Info("session opened")
 
 	s := session.Accept(session.Config{Buffer: p.r.cfg.Buffer}, req.Open)
+	defer context.AfterFunc(ctx, func() { s.Reset(wire.CodeShuttingDown, "the relay shuts down") })()
+	linkLife := context.WithoutCancel(ctx) // the reset is to be heard; the link ends the carrier
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var secret wire.Secret
 		_, _ = rand.Read(secret[:]) // never fails
-		if err := s.Answer(ctx, req, secret); err != nil {
+		if err := s.Answer(linkLife, req, secret); err != nil {
 			s.Abandon(err)
 		}
 	})
-	result := splice.Join(ctx, s, halfCloser(target))
+	result := splice.Join(linkLife, s, halfCloser(target))
 	wg.Wait()
 
 	reason := "closed"

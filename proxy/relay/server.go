@@ -187,14 +187,19 @@ func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*transport.Conn, e
 	})
 }
 
-// goAwayTime is how long a link may take to say that the relay ends.
-const goAwayTime = 500 * time.Millisecond
+// comeBack is what proxies are told when the relay ends: a restart takes a moment.
+const comeBack = time.Second
+
+// farewell is how long a link's sessions may take to tell that the relay ends.
+const farewell = 500 * time.Millisecond
 
 // serveLink carries one link until it is lost or ctx is done.
 func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
 	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
-	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{Heartbeat: r.cfg.Heartbeat, Trace: &r.cfg.Trace.Link})
+	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
+		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Trace: &r.cfg.Trace.Link,
+	})
 	if err != nil {
 		conn.Close()
 		p.log.Error("link not started", "error", err)
@@ -204,19 +209,26 @@ func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
 	if r.cfg.Trace.LinkUp != nil {
 		r.cfg.Trace.LinkUp()
 	}
-	// The link outlives ctx for as long as it takes to say goodbye.
+	// The link outlives ctx until every session has told its end.
 	linkCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		within, done := context.WithTimeout(linkCtx, goAwayTime)
-		defer done()
-		p.link.GoAway(within, time.Second, "relay shuts down")
-		cancel(errors.New("relay shuts down"))
-	})
-	defer stop()
 	defer cancel(nil)
-	p.sessions.Go(func() { p.accept(linkCtx) })
+	ended := make(chan struct{})
+	p.sessions.Go(func() { p.accept(ctx) })
+	r.tasks.Go(func() {
+		p.sessions.Wait()
+		close(ended)
+	})
+	defer context.AfterFunc(ctx, func() {
+		late := time.NewTimer(farewell)
+		defer late.Stop()
+		select {
+		case <-ended:
+		case <-late.C:
+		}
+		cancel(context.Cause(ctx))
+	})()
 	lost := p.link.Run(linkCtx)
-	p.sessions.Wait()
+	<-ended
 	p.log.Debug("link lost", "error", lost)
 	if r.cfg.Trace.LinkDown != nil {
 		r.cfg.Trace.LinkDown()
