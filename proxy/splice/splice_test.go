@@ -1,0 +1,166 @@
+package splice
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/simnet"
+)
+
+// joined is Join with a peer at each side.
+type joined struct {
+	a, b   *simnet.Conn // the peers
+	result Result
+	wg     sync.WaitGroup
+	stop   context.CancelCauseFunc
+}
+
+func joinPeers() *joined {
+	j := &joined{}
+	var na, nb *simnet.Conn
+	j.a, na = simnet.Pipe(simnet.Line{})
+	j.b, nb = simnet.Pipe(simnet.Line{})
+	var ctx context.Context
+	ctx, j.stop = context.WithCancelCause(context.Background())
+	j.wg.Go(func() { j.result = Join(ctx, &abortable{Conn: na}, &abortable{Conn: nb}) })
+	return j
+}
+
+// abortable resets as a TCP connection does.
+type abortable struct{ *simnet.Conn }
+
+func (a *abortable) Abort(error) {
+	a.Cut()
+	a.Close()
+}
+
+func (j *joined) end() Result {
+	j.wg.Wait()
+	j.a.Close()
+	j.b.Close()
+	return j.result
+}
+
+func TestBothDirectionsEndOnTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := joinPeers()
+		j.a.Write([]byte("ping"))
+		j.a.CloseWrite()
+		if got, err := io.ReadAll(j.b); string(got) != "ping" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		time.Sleep(24 * time.Hour) // one side silent for hours
+		j.b.Write([]byte("pong!"))
+		j.b.CloseWrite()
+		if got, err := io.ReadAll(j.a); string(got) != "pong!" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if r := j.end(); r != (Result{AToB: 4, BToA: 5}) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestAResetIsNeverACleanEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := joinPeers()
+		j.a.Write([]byte("half of"))
+		synctest.Wait()
+		j.a.Cut()
+		_, err := io.ReadAll(j.b)
+		if !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("b saw %v", err)
+		}
+		var side *Error
+		if r := j.end(); !errors.As(r.Err, &side) || side.Side != A || side.Op != "read" {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestLastWordsBeforeAResetAreDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := joinPeers()
+		// b closes with unread data: what a writes next fails, and what b said
+		// before is on its way.
+		j.b.Write([]byte("permission denied"))
+		synctest.Wait()
+		j.b.Close()
+		got := make([]byte, 17)
+		if _, err := io.ReadFull(j.a, got); err != nil || string(got) != "permission denied" {
+			t.Errorf("%q, %v", got, err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				if _, err := j.a.Write([]byte("more")); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		start := time.Now()
+		r := j.end()
+		wg.Wait()
+		if r.Err == nil || time.Since(start) > time.Second {
+			t.Errorf("%+v after %v", r, time.Since(start))
+		}
+	})
+}
+
+func TestContextAbortsBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := joinPeers()
+		cause := errors.New("enough")
+		j.stop(cause)
+		if r := j.end(); !errors.Is(r.Err, cause) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestARealTCPConnectionIsReset(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Skip("no loopback: ", err)
+	}
+	defer ln.Close()
+	pair := func() (near, far *net.TCPConn) {
+		accepted := make(chan net.Conn, 1)
+		go func() {
+			c, _ := ln.Accept()
+			accepted <- c
+		}()
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.(*net.TCPConn), (<-accepted).(*net.TCPConn)
+	}
+	a, peerA := pair()
+	b, peerB := pair()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { Join(ctx, a, b) })
+	data := bytes.Repeat([]byte("x"), 1<<20)
+	wg.Go(func() { peerA.Write(data) })
+	if _, err := io.ReadFull(peerB, make([]byte, len(data))); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	wg.Wait()
+	for _, c := range []*net.TCPConn{peerA, peerB} {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%v", err)
+		}
+		c.Close()
+	}
+}
