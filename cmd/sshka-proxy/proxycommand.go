@@ -67,7 +67,7 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		return u.fail(usageError{err}, "")
 	}
 	// The link outlives the signal for as long as the last bytes need.
-	linkCtx, drop := context.WithCancel(context.Background())
+	linkCtx, drop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = c.Run(linkCtx) }) // Start returns the error
 	defer wg.Wait()
@@ -89,7 +89,7 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 // the client is gone.
 func carry(ctx context.Context, s *session.Session, target string, stdio *inbound.Stdio, u *ui) int {
 	joined := make(chan splice.Result, 1)
-	go func() { joined <- splice.Join(context.Background(), stdio, s) }()
+	go func() { joined <- splice.Join(context.WithoutCancel(ctx), stdio, s) }()
 
 	var result splice.Result
 	select {
@@ -147,7 +147,7 @@ func direct(ctx context.Context, d *client.Direct, target wire.Target, stdio *in
 		conn.Close()
 		return u.fail(errors.New("not a TCP connection"), "")
 	}
-	late, cancel := context.WithCancelCause(context.Background())
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(flushTime, func() { cancel(errClientGone) })

@@ -56,13 +56,13 @@ func TestSilentPeerIsLostExactly(t *testing.T) {
 
 func TestBeatFollowsAMissAtOnce(t *testing.T) {
 	beats, _, _ := run(New(Policy{Interval: 60 * time.Second, Timeout: 5 * time.Second, CountMax: 4}, none), time.Hour)
-	want := []time.Duration{60, 65, 70, 75}
+	want := []time.Duration{60 * time.Second, 65 * time.Second, 70 * time.Second, 75 * time.Second}
 	if len(beats) != len(want) {
 		t.Fatalf("beats at %v", beats)
 	}
 	for i := range want {
-		if beats[i] != want[i]*time.Second {
-			t.Errorf("beat %d at %v, want %vs", i, beats[i], int(want[i]))
+		if beats[i] != want[i] {
+			t.Errorf("beat %d at %v, want %v", i, beats[i], want[i])
 		}
 	}
 }
@@ -70,8 +70,8 @@ func TestBeatFollowsAMissAtOnce(t *testing.T) {
 func TestAnyByteEndsTheRow(t *testing.T) {
 	m := New(Policy{20 * time.Second, 5 * time.Second, 3}, none)
 	// Two misses, then one byte just before the third deadline.
-	for _, at := range []time.Duration{20, 25, 30} {
-		m.Advance(at * time.Second)
+	for at := 20 * time.Second; at <= 30*time.Second; at += 5 * time.Second {
+		m.Advance(at)
 	}
 	m.Observe(0, 34999*time.Millisecond)
 	if d := m.Advance(35 * time.Second); d.Missed || d.Lost {

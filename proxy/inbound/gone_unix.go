@@ -21,7 +21,7 @@ func readerGone(f *os.File) bool {
 		for {
 			fds := []unix.PollFd{{Fd: int32(fd)}}
 			_, err := unix.Poll(fds, -1)
-			if err == unix.EINTR { //nolint:errorlint // a system call returns the number itself
+			if err == unix.EINTR {
 				continue
 			}
 			gone = err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0

@@ -121,7 +121,7 @@ func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identit
 
 // readAnswer reads what the relay answers. DENIED is an error.
 func readAnswer(ctx context.Context, r io.Reader, offered int) (wire.Message, error) {
-	m, err := wire.Read(r)
+	m, err := wire.ReadHandshake(r)
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF

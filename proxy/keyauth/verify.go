@@ -119,7 +119,7 @@ type Peer struct {
 // Reads and writes end by the caller's deadlines.
 func (v *Verifier) Verify(rw io.ReadWriter, p Peer) (Identity, error) {
 	for tickets := 0; ; tickets++ {
-		m, err := wire.Read(rw)
+		m, err := wire.ReadHandshake(rw)
 		if err != nil {
 			return Identity{}, v.failRead(rw, err, tickets > 0)
 		}
@@ -170,7 +170,7 @@ func (v *Verifier) verifyKey(rw io.ReadWriter, p Peer, o *wire.Offer) (Identity,
 		p.Picked()
 	}
 
-	m, err := wire.Read(rw)
+	m, err := wire.ReadHandshake(rw)
 	if err != nil {
 		return Identity{}, v.failRead(rw, err, false)
 	}

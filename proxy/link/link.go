@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -110,7 +109,7 @@ func muxConfig() *yamux.Config {
 		// so streams are never half-closed, and an end of stream is a FIN frame
 		// of the session.
 		StreamCloseTimeout: closeTimeout,
-		Logger:             log.New(io.Discard, "", 0), //nolint:depguard // yamux wants this type
+		LogOutput:          io.Discard,
 	}
 }
 

@@ -174,4 +174,5 @@ func halfCloser(c net.Conn) splice.Conn {
 
 type whole struct{ net.Conn }
 
+// CloseWrite ends both directions.
 func (w whole) CloseWrite() error { return w.Close() }

@@ -127,10 +127,14 @@ func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
 	const pause = 50 * time.Millisecond
 	for {
 		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
 		switch {
 		case err == nil:
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listen on %s: %w", ln.Addr(), err)
 		default:

@@ -11,8 +11,9 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
-// movedTime is how long a MOVED may take on a carrier that has been left.
-const movedTime = time.Second
+// partingTime is how long the last word on a carrier may take: MOVED, or a RESET
+// after a violation.
+const partingTime = time.Second
 
 // Attach carries the proxy's end of the session over c until c fails, a newer
 // carrier takes over, the session ends or ctx is done. It owns c and has closed
@@ -116,7 +117,7 @@ func (s *Session) carry(ctx context.Context, c io.ReadWriteCloser, hello func() 
 	if a != nil && err == nil {
 		err = s.exchange(a)
 	}
-	if errors.Is(err, wire.ErrProtocol) {
+	if errors.Is(err, wire.ErrProtocol) { // if not said already
 		s.Reset(wire.CodeProtocol, err.Error())
 	}
 	if s.ended() {
@@ -167,15 +168,21 @@ func (s *Session) exchange(a *carrier) error {
 		a.Close() // ends receive
 	})
 	err := s.receive(a)
+	if errors.Is(err, wire.ErrProtocol) {
+		s.Reset(wire.CodeProtocol, err.Error())
+		t := time.AfterFunc(partingTime, func() { a.Close() })
+		defer t.Stop()
+	} else {
+		a.Close()
+	}
 
 	s.mu.Lock()
-	a.left = true // ends send
+	a.left = true // ends send, once it has nothing more to say
 	if s.m.over() {
 		s.finish()
 	}
 	s.wake()
 	s.mu.Unlock()
-	a.Close()
 	wg.Wait()
 
 	if sendErr != nil && !errors.Is(sendErr, errLeft) {
@@ -217,8 +224,6 @@ func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case a.left:
-			return nil, errLeft
 		case s.newest == nil:
 			return nil, errLeft
 		case s.newest != a:
@@ -237,6 +242,9 @@ func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
 			s.finish()
 			s.wake()
 			return nil, nil
+		}
+		if a.left {
+			return nil, errLeft
 		}
 		s.armAck()
 		s.pump.Wait()
@@ -273,7 +281,7 @@ func (s *Session) sayMoved(a *carrier) {
 	moved := wire.Append(nil, &wire.Moved{Generation: s.generation})
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	t := time.AfterFunc(movedTime, func() { a.Close() })
+	t := time.AfterFunc(partingTime, func() { a.Close() })
 	defer t.Stop()
 	_, _ = a.Write(moved)
 }

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"fmt"
-
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
@@ -291,7 +289,7 @@ func (e *ResetError) Error() string {
 	if e.Message == "" {
 		return "session reset: " + e.Code.String()
 	}
-	return fmt.Sprintf("session reset: %s", e.Message)
+	return "session reset: " + e.Message
 }
 
 // RefusedError is the relay's answer to an OPEN or a RESUME that it cannot

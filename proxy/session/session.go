@@ -17,9 +17,10 @@ import (
 const (
 	// DefaultBuffer is the buffer of a zero Config, in bytes.
 	DefaultBuffer = 4 << 20
-	// MinBuffer and MaxBuffer bound a Config's buffer, in bytes. Every link's
-	// window is above MaxBuffer, so that credit is the only limit.
+	// MinBuffer is the smallest buffer of a Config, in bytes.
 	MinBuffer = 64 << 10
+	// MaxBuffer is the largest, in bytes. Every link's window is far above it, so
+	// that credit is the only limit.
 	MaxBuffer = 64 << 20
 
 	// ackDelay is how long an acknowledgement may wait for data to travel with.
@@ -356,11 +357,12 @@ func (s *Session) abandon(err error) {
 	if err != nil {
 		s.m.fail(err)
 	}
-	if s.newest != nil && s.newest.hello {
-		s.newest.Close()
-	}
+	hello := s.newest
 	s.newest = nil // fences the carrier there may be
 	s.finish()
+	if hello != nil && hello.hello {
+		hello.Close() // ends the wait for an answer
+	}
 	s.wake()
 }
 

@@ -29,7 +29,7 @@ type ends struct {
 
 // open joins a new session over the carriers a and b and returns once it is
 // open.
-func open(t testing.TB, ctx context.Context, cfg Config, a, b io.ReadWriteCloser) *ends {
+func open(ctx context.Context, t testing.TB, cfg Config, a, b io.ReadWriteCloser) *ends {
 	t.Helper()
 	e := &ends{proxy: Open(cfg, target)}
 	accepted := make(chan struct{})
@@ -75,7 +75,7 @@ func TestConn(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 				ctx, cancel := context.WithCancel(context.Background())
 				a, b := pipe()
-				e := open(t, ctx, Config{Buffer: buffer}, a, b)
+				e := open(ctx, t, Config{Buffer: buffer}, a, b)
 				return e.proxy, e.relay, func() {
 					e.proxy.Close()
 					e.relay.Close()
@@ -93,7 +93,7 @@ func TestConnOverLaterCarriers(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		a, b := pipe()
-		e := open(t, ctx, Config{Buffer: MinBuffer}, a, b)
+		e := open(ctx, t, Config{Buffer: MinBuffer}, a, b)
 		cut := make(chan struct{})
 		go func() {
 			defer close(cut)
@@ -120,7 +120,7 @@ func TestConnOverLaterCarriers(t *testing.T) {
 func TestEndsCleanlyWhenBothDirectionsHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{}, a, b)
+		e := open(t.Context(), t, Config{}, a, b)
 		write(t, e.proxy, "question")
 		e.proxy.CloseWrite()
 		if got, err := io.ReadAll(e.relay); string(got) != "question" || err != nil {
@@ -144,7 +144,7 @@ func TestEndsCleanlyWhenBothDirectionsHave(t *testing.T) {
 func TestReaderThatStopsForMinutesHoldsTheWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{Buffer: MinBuffer}, a, b)
+		e := open(t.Context(), t, Config{Buffer: MinBuffer}, a, b)
 		data := random(1 << 20)
 		done := false
 		go func() {
@@ -172,7 +172,7 @@ func TestReaderThatStopsForMinutesHoldsTheWriter(t *testing.T) {
 func TestAcknowledgedWithin100ms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{}, a, b)
+		e := open(t.Context(), t, Config{}, a, b)
 		write(t, e.proxy, "x")
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
@@ -191,7 +191,7 @@ func TestAcknowledgedWithin100ms(t *testing.T) {
 func TestResetReachesThePeerWithItsReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{}, a, b)
+		e := open(t.Context(), t, Config{}, a, b)
 		write(t, e.relay, "last words")
 		synctest.Wait()
 		e.relay.Reset(wire.CodeTargetReset, "the target reset the connection")
@@ -213,7 +213,7 @@ func TestResetReachesThePeerWithItsReason(t *testing.T) {
 func TestCloseWithUnreadDataIsAReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{}, a, b)
+		e := open(t.Context(), t, Config{}, a, b)
 		write(t, e.relay, "unread")
 		synctest.Wait()
 		e.proxy.Close()
@@ -229,7 +229,7 @@ func TestCloseWithUnreadDataIsAReset(t *testing.T) {
 func TestCloseIsNotHeldByASilentPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{}, a, b)
+		e := open(t.Context(), t, Config{}, a, b)
 		start := time.Now()
 		e.proxy.Close() // the peer reads nothing and ends nothing
 		e.wg.Wait()
@@ -242,7 +242,7 @@ func TestCloseIsNotHeldByASilentPeer(t *testing.T) {
 func TestCloseDeliversWhatWasWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
-		e := open(t, t.Context(), Config{Buffer: MinBuffer}, a, b)
+		e := open(t.Context(), t, Config{Buffer: MinBuffer}, a, b)
 		data := random(MinBuffer)
 		e.proxy.Write(data)
 		e.proxy.Close()
@@ -348,7 +348,7 @@ func TestContextEndsAttach(t *testing.T) {
 	a, b := pipe()
 	cause := errors.New("link lost")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	e := open(t, ctx, Config{}, a, b)
+	e := open(ctx, t, Config{}, a, b)
 	cancel(cause)
 	e.wg.Wait()
 	if !errors.Is(e.proxyErr, cause) || !errors.Is(e.relayErr, cause) {
@@ -363,7 +363,7 @@ func TestContextEndsAttach(t *testing.T) {
 
 func TestNewerCarrierFencesTheOlder(t *testing.T) {
 	a, b := pipe()
-	e := open(t, t.Context(), Config{}, a, b)
+	e := open(t.Context(), t, Config{}, a, b)
 	a2, b2 := pipe()
 	errs := make(chan error, 2)
 	go func() { errs <- e.proxy.Attach(t.Context(), a2) }()
@@ -417,6 +417,9 @@ func TestViolationsResetTheSession(t *testing.T) {
 				t.Fatal(m, err)
 			}
 			go a.Write(wire.Append(nil, frame))
+			if m, err := wire.Read(a); err != nil || m.Type() != wire.TypeReset {
+				t.Errorf("told %v, %v", m, err)
+			}
 			if err := <-attached; !errors.Is(err, wire.ErrProtocol) {
 				t.Errorf("%v", err)
 			}
@@ -431,8 +434,11 @@ func TestViolationsResetTheSession(t *testing.T) {
 func TestDuplicatesAreHarmless(t *testing.T) {
 	m := newMachine(1000)
 	for _, d := range []wire.Data{
-		{Offset: 0, Bytes: []byte("abc")}, {Offset: 0, Bytes: []byte("abc")}, {Offset: 1, Bytes: []byte("bcde")},
-		{Offset: 5, Bytes: []byte("f")}, {Offset: 2, Bytes: []byte("c")},
+		{Offset: 0, Bytes: []byte("abc")},
+		{Offset: 0, Bytes: []byte("abc")},
+		{Offset: 1, Bytes: []byte("bcde")},
+		{Offset: 5, Bytes: []byte("f")},
+		{Offset: 2, Bytes: []byte("c")},
 	} {
 		if err := m.handle(&d); err != nil {
 			t.Fatal(err)
@@ -446,7 +452,7 @@ func TestDuplicatesAreHarmless(t *testing.T) {
 
 func TestDataIsStoredBeforeItsFrameIsComplete(t *testing.T) {
 	a, b := pipe()
-	e := open(t, t.Context(), Config{}, a, b)
+	e := open(t.Context(), t, Config{}, a, b)
 	// A second, hand-made carrier whose frame never completes.
 	a2, b2 := pipe()
 	go e.relay.Answer(t.Context(), &Request{Resume: &wire.Resume{Generation: 7, Limit: 1 << 20}, c: b2}, wire.Secret{})
@@ -469,7 +475,7 @@ func TestBytesSurviveRandomCuts(t *testing.T) {
 	data := [2][]byte{random(3 << 20), random(2 << 20)}
 	ctx, cancel := context.WithCancel(context.Background())
 	a, b := pipe()
-	e := open(t, ctx, Config{Buffer: 128 << 10}, limited(a), b)
+	e := open(ctx, t, Config{Buffer: 128 << 10}, limited(a), b)
 	var wg sync.WaitGroup
 	for i, s := range []*Session{e.proxy, e.relay} {
 		wg.Go(func() {

@@ -218,7 +218,7 @@ func notRelay(err error) error {
 
 // readHello reads the peer's HELLO, or the refusal that stands in its place.
 func readHello(r io.Reader, hello *wire.Hello) error {
-	m, err := wire.Read(r)
+	m, err := wire.ReadHandshake(r)
 	if err != nil {
 		return fmt.Errorf("read HELLO: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 func lockFile(f *os.File) (unlock func(), err error) {
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if err != unix.EINTR { //nolint:errorlint // a system call returns the number itself
+		if err != unix.EINTR {
 			break
 		}
 	}

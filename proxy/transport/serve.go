@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -80,7 +79,7 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()
 		return nil, err
 	}
 	if c.Version, err = checkHello(&own, &c.Peer); err != nil {
-		_ = deny(c, wire.CodeVersion, err)
+		deny(c, wire.CodeVersion, err)
 		return nil, err
 	}
 	c.Identity, err = s.Verifier.Verify(c.Conn, keyauth.Peer{
@@ -103,9 +102,12 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()
 	return c, nil
 }
 
-func deny(c *Conn, code wire.Code, err error) error {
-	_, werr := c.Write(wire.Append(nil, &wire.Denied{Code: code, Message: err.Error()}))
-	return errors.Join(err, werr)
+// deny tells the proxy why, best effort. It reads what the proxy has sent on, for
+// a close with unread bytes is a reset that would overtake the words.
+func deny(c *Conn, code wire.Code, why error) {
+	if _, err := c.Write(wire.Append(nil, &wire.Denied{Code: code, Message: why.Error()})); err == nil {
+		_, _ = wire.ReadHandshake(c)
+	}
 }
 
 // remoteAddr is the peer's address without port and zone; invalid for a

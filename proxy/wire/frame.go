@@ -219,6 +219,28 @@ func Read(r io.Reader) (Message, error) {
 	}
 }
 
+// ReadHandshake is Read before the peer is authenticated: whatever is no message
+// of the handshake is refused by its header alone, so that a stranger costs no
+// more than MaxHandshake bytes.
+func ReadHandshake(r io.Reader) (Message, error) {
+	for {
+		h, err := ReadHeader(r)
+		if err != nil {
+			return nil, err
+		}
+		if !h.Type.Skippable() && h.Type >= TypeBeat {
+			return nil, Violation("unexpected %s", h.Type)
+		}
+		if h.Length > MaxHandshake {
+			return nil, Violation("%s of %d bytes, at most %d", h.Type, h.Length, MaxHandshake)
+		}
+		m, err := ReadBody(r, h)
+		if m != nil || err != nil {
+			return m, err
+		}
+	}
+}
+
 // ReadHeader reads and checks one frame's header. Errors are as for Read.
 func ReadHeader(r io.Reader) (Header, error) {
 	var b [HeaderSize]byte
