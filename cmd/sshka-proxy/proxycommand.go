@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/inbound"
@@ -42,6 +44,9 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	if err != nil {
 		return u.fail(err, "")
 	}
+	if f.fdpass {
+		return passFD(ctx, file, target, u)
+	}
 	log := slog.New(slog.DiscardHandler)
 	if f.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -53,27 +58,67 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	return through(ctx, file, target, stdio, u, log)
 }
 
-// through carries the client through the relay.
+// through carries the client through the relay, over the daemon's link or one of
+// its own.
 func through(ctx context.Context, file *config.File, target wire.Target, stdio *inbound.Stdio, u *ui, log *slog.Logger) int {
 	cfg := file.Client(agent(), os.Getenv)
+	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
+	// Link and session outlive the signal for as long as the last bytes need.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+
+	daemon := client.Owner{Carriers: daemonOf(file, s), Relay: cfg.Dialer.Relay}
+	switch err := daemon.Start(ctx, life, s, stdio.Early); {
+	case err == nil:
+		log.Debug("using the daemon's link", "socket", file.Proxy.Socket)
+		return carry(ctx, s, target.String(), stdio, u)
+	case ctx.Err() != nil:
+		return exitDone
+	default:
+		log.Debug("opening a link", "reason", err)
+	}
+	return alone(ctx, life, file, cfg, s, stdio, u, log)
+}
+
+// daemonOf is the daemon as a source of carriers for s.
+func daemonOf(file *config.File, s *session.Session) *inbound.Daemon {
+	return &inbound.Daemon{
+		Path:    file.Proxy.Socket,
+		Version: proxy.Version,
+		Relay:   file.Proxy.Relay,
+		Target:  s.Target().String(),
+		Session: s.ID().String(),
+	}
+}
+
+// alone carries s over a link of its own.
+func alone(ctx, life context.Context, file *config.File, cfg client.Config, s *session.Session, stdio *inbound.Stdio, u *ui, log *slog.Logger) int {
+	target := s.Target()
 	cfg.Log = log
 	cfg.Dialer.Recorded = u.recorded
 	cfg.Trace = &client.Trace{
 		FellBack: func(address string, err error) { u.notice("%v; going to %s directly", err, address) },
 	}
 	traceBeats(&cfg.Trace.Link, log)
+	life, end := context.WithCancel(life)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer end()
+	if file.Proxy.Relay == config.RelayEmbedded {
+		e, err := embed(file, &cfg, log, nil)
+		if err != nil {
+			return u.fail(err, "")
+		}
+		wg.Go(func() { _ = e.serve(life) })
+	}
 	c, err := client.New(cfg)
 	if err != nil {
 		return u.fail(usageError{err}, "")
 	}
-	// The link outlives the signal for as long as the last bytes need.
-	linkCtx, drop := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = c.Run(linkCtx) }) // Start returns the error
-	defer wg.Wait()
-	defer drop()
+	wg.Go(func() { _ = c.Run(life) }) // Start returns the error
 
-	s, err := c.Start(ctx, target, stdio.Early)
+	owner := client.Owner{Carriers: c, Relay: cfg.Dialer.Relay}
+	err = owner.Start(ctx, life, s, stdio.Early)
 	switch {
 	case err == nil:
 		return carry(ctx, s, target.String(), stdio, u)
@@ -83,6 +128,24 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		return direct(ctx, cfg.Fallback, target, stdio, u)
 	}
 	return u.fail(err, target.Host)
+}
+
+// passFD lets the daemon run the session and hands its connection to ssh.
+func passFD(ctx context.Context, file *config.File, target wire.Target, u *ui) int {
+	d := &inbound.Daemon{Path: file.Proxy.Socket, Version: proxy.Version, Relay: file.Proxy.Relay, Target: target.String()}
+	conn, err := d.Dial(ctx)
+	var refused *inbound.RequestError
+	switch {
+	case errors.As(err, &refused):
+		return u.fail(err, "")
+	case err != nil:
+		return u.fail(fmt.Errorf("--fdpass needs a running daemon (sshka-proxy serve): %w", err), "")
+	}
+	defer conn.Close()
+	if err := inbound.PassFD(os.Stdout, conn); err != nil {
+		return u.fail(err, "")
+	}
+	return exitDone
 }
 
 // carry joins the client and its session until both directions have ended, or

@@ -21,6 +21,7 @@ type flags struct {
 	config   string
 	relay    string
 	interval time.Duration
+	fdpass   bool
 	verbose  bool
 	version  bool
 }
@@ -29,6 +30,7 @@ func (f *flags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml)")
 	fs.StringVar(&f.relay, "relay", "", "relay to use, `HOST[:PORT]` or \"direct\" (default: $SSHKA_RELAY, then the configuration)")
 	fs.DurationVar(&f.interval, "interval", 0, "longest silence on the link before a beat, e.g. 20s; 0s turns beats off")
+	fs.BoolVar(&f.fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass yes); needs a running daemon")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "say more on stderr")
 	fs.BoolVar(&f.version, "version", false, "print the version")
 }
@@ -110,6 +112,28 @@ func command(u *ui) *cobra.Command {
 	root.SetErr(u.err)
 	f.define(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	noOperands := func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("%q: no operands are wanted", args[0])}
+		}
+		return nil
+	}
+	root.AddCommand(&cobra.Command{
+		Use:   "serve",
+		Short: "Keep the link up and serve ProxyCommands, SOCKS, HTTP CONNECT and forwards",
+		Args:  noOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.changed(cmd.Flags())
+			return serve(cmd.Context(), &f, u)
+		},
+	}, &cobra.Command{
+		Use:   "demo",
+		Short: "Show in half a minute, on this machine alone, what this is for",
+		Args:  noOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return demo(cmd.Context(), cmd.OutOrStdout(), time.Second)
+		},
+	})
 	return root
 }
 

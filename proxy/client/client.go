@@ -33,12 +33,13 @@ type Client struct {
 	cfg  Config
 	kick chan struct{} // a session wants a link now; never closed
 	gone chan struct{} // closed when Run has ended
-	open sync.WaitGroup
+
+	owner Owner
+	life  context.Context // of every session: ends with Run
+	end   context.CancelFunc
 
 	mu      sync.Mutex // guards all below
 	attempt *attempt   // the current, or the last
-	ctx     context.Context
-	closed  bool
 }
 
 // attempt is one try to reach the relay, and the link that came of it.
@@ -58,27 +59,25 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Client{
+	c := &Client{
 		cfg:     cfg.withDefaults(),
 		kick:    make(chan struct{}, 1),
 		gone:    make(chan struct{}),
 		attempt: newAttempt(),
-	}, nil
+	}
+	c.owner = Owner{Carriers: c, Relay: cfg.Dialer.Relay}
+	c.life, c.end = context.WithCancel(context.Background())
+	return c, nil
 }
 
 // Run dials the relay and keeps the link up until ctx is done, and returns when
 // every session has ended. It returns an error only when the very first attempt
 // fails with what no retry mends: the relay's key is wrong, or ours is refused.
 func (c *Client) Run(ctx context.Context) error {
-	c.mu.Lock()
-	c.ctx = ctx
-	c.mu.Unlock()
 	defer func() {
-		c.mu.Lock()
-		c.closed = true
-		c.mu.Unlock()
 		close(c.gone)
-		c.open.Wait()
+		c.end()
+		c.owner.Wait()
 	}()
 	backoff, everUp := time.Duration(0), false
 	for ctx.Err() == nil {
@@ -190,66 +189,49 @@ func (c *Client) await(ctx context.Context) (*link.Link, error) {
 	}
 }
 
-// Start opens a session to target as soon as there is a link, without waiting
-// for the target. first, which may be nil, is then asked for what the client has
-// said so far, at most wire.MaxEarly bytes: they travel with the OPEN. The caller
-// owns the session; its Opened channel tells when the target is reached.
-func (c *Client) Start(ctx context.Context, target wire.Target, first func() []byte) (*session.Session, error) {
+// Open opens a carrier as soon as there is a link.
+func (c *Client) Open(ctx context.Context) (io.ReadWriteCloser, error) {
 	for {
 		l, err := c.await(ctx)
 		if err != nil {
 			return nil, err
 		}
 		carrier, err := l.Open(ctx)
-		if err != nil {
-			if l.Err() != nil && ctx.Err() == nil {
-				continue // lost meanwhile: the next one
-			}
-			return nil, fmt.Errorf("open carrier: %w", err)
-		}
-		s := session.Open(session.Config{Buffer: c.cfg.Buffer}, target)
-		if first != nil {
-			if _, err := s.Write(first()); err != nil {
-				return nil, err
-			}
-		}
-		return s, c.carry(s, carrier)
+		if err == nil || l.Err() == nil || ctx.Err() != nil {
+			return carrier, err
+		} // else lost meanwhile: the next one
 	}
 }
 
-// carry attaches s to its only carrier, in the background.
-func (c *Client) carry(s *session.Session, carrier io.ReadWriteCloser) error {
+// Up reports whether there is a link now; if not, the error says why.
+func (c *Client) Up() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		carrier.Close()
-		return ErrClosed
+	a := c.attempt
+	c.mu.Unlock()
+	select {
+	case <-a.done:
+	default:
+		return errors.New("the relay is being dialled")
 	}
-	ctx := c.ctx
-	c.open.Go(func() {
-		if err := s.Attach(ctx, carrier); err != nil {
-			s.Abandon(&LostError{Relay: c.cfg.Dialer.Relay, Err: err})
+	if a.err != nil {
+		return a.err
+	}
+	return a.link.Err()
+}
+
+// Start opens a session to target as soon as there is a link, without waiting
+// for the target; see Owner.Start for first. The caller owns the session; its
+// Opened channel tells when the target is reached.
+func (c *Client) Start(ctx context.Context, target wire.Target, first func() []byte) (*session.Session, error) {
+	s := session.Open(session.Config{Buffer: c.cfg.Buffer, Trace: &c.cfg.Trace.Session}, target)
+	if err := c.owner.Start(ctx, c.life, s, first); err != nil {
+		if c.cfg.Trace.NotStarted != nil {
+			c.cfg.Trace.NotStarted(err)
 		}
-	})
-	return nil
-}
-
-// LostError is why a session ended when its link did.
-type LostError struct {
-	Relay string
-	Err   error
-}
-
-func (e *LostError) Error() string {
-	var lost *link.LostError
-	if errors.As(e.Err, &lost) {
-		return fmt.Sprintf("the link to relay %s was lost (%s)", e.Relay, lost.Reason)
+		return nil, err
 	}
-	return fmt.Sprintf("the connection through relay %s was lost: %v", e.Relay, e.Err)
+	return s, nil
 }
-
-// Unwrap returns the cause.
-func (e *LostError) Unwrap() error { return e.Err }
 
 // DialContext connects to address, HOST:PORT, through the relay, or with
 // Config.Fallback directly when the relay cannot be reached. The error is a

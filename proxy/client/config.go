@@ -7,6 +7,7 @@ import (
 
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
 	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
@@ -32,6 +33,10 @@ type Config struct {
 type Trace struct {
 	// Link is given to every link.
 	Link link.Trace
+	// Session is given to every session that the client starts itself.
+	Session session.Trace
+	// NotStarted: a session was wanted and there was no carrier for it.
+	NotStarted func(err error)
 	// Dialled: an attempt to reach the relay has ended.
 	Dialled func(took time.Duration, err error)
 	// LinkUp: a link is there.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,15 +14,18 @@ const DefaultPort = "7422"
 // RelayDirect is the relay address that means: dial the target from here.
 const RelayDirect = "direct"
 
+// RelayEmbedded is the relay address that means: a relay inside this process, for
+// trying out.
+const RelayEmbedded = "embedded"
+
 // ParseRelay reads the relay as the configuration, --relay and $SSHKA_RELAY name
-// it, and returns RelayDirect or HOST:PORT with the default port filled in.
+// it, and returns RelayDirect, RelayEmbedded or HOST:PORT with the default port
+// filled in.
 func ParseRelay(s string) (string, error) {
-	const allowed = "write HOST, HOST:PORT, [IPV6]:PORT or direct"
+	const allowed = "write HOST, HOST:PORT, [IPV6]:PORT, direct or embedded"
 	switch {
-	case s == RelayDirect:
+	case s == RelayDirect, s == RelayEmbedded:
 		return s, nil
-	case s == "embedded":
-		return "", errors.New("embedded is not available yet; " + allowed)
 	case strings.Contains(s, "://"):
 		return "", fmt.Errorf("%q: SCHEME://… is reserved for other transports; %s", s, allowed)
 	case strings.Contains(s, "@"):

@@ -3,8 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/relay"
 )
 
@@ -58,6 +61,18 @@ func (c *checker) proxy(p *Proxy) {
 			}
 		}
 	}
+	c.path("proxy.socket", &p.Socket, true)
+	for i, l := range p.Listen {
+		c.loopback(fmt.Sprintf("proxy.listen[%d]", i), l)
+	}
+	for i, f := range p.Forwards {
+		path := fmt.Sprintf("proxy.forwards[%d]", i)
+		c.loopback(path+".listen", f.Listen)
+		if _, err := client.ParseTarget(f.Target); err != nil {
+			c.complain(path+".target", "%w; write HOST:PORT", err)
+		}
+	}
+	c.admin("proxy.admin", p.Admin)
 	c.heartbeat("proxy.heartbeat", p.Heartbeat)
 	c.session("proxy.session", p.Session)
 }
@@ -78,6 +93,7 @@ func (c *checker) relay(r *Relay) {
 	if r.TargetKeepalive != 0 && r.TargetKeepalive < minKeepalive {
 		c.complain("relay.target_keepalive", "%s is too short; write 0 for off, or at least %s", r.TargetKeepalive, minKeepalive)
 	}
+	c.admin("relay.admin", r.Admin)
 	c.heartbeat("relay.heartbeat", r.Heartbeat)
 	c.session("relay.session", r.Session)
 	c.positive("relay.limits.links", r.Limits.Links)
@@ -105,6 +121,28 @@ func (c *checker) policy(r *Relay) {
 		} else {
 			c.complain("relay", "%w", e)
 		}
+	}
+}
+
+// loopback complains about an address for clients that others could reach: they
+// would use this user's keys.
+func (c *checker) loopback(path, address string) {
+	if err := checkListen(address); err != nil {
+		c.complain(path, "%w", err)
+		return
+	}
+	host, _, _ := net.SplitHostPort(address)
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		c.complain(path, "%q is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT", address)
+	}
+}
+
+func (c *checker) admin(path, address string) {
+	if address == "" {
+		return
+	}
+	if err := checkListen(address); err != nil {
+		c.complain(path, "%w", err)
 	}
 }
 

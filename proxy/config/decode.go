@@ -99,6 +99,15 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 		}
 	case *int:
 		d.integer(path, n, dst)
+	case *bool:
+		b, ok := n.(*ast.BoolNode)
+		if !ok {
+			d.complain(path, d.at(n), "%s where true or false belongs", kindOf(n))
+			return
+		}
+		*dst = b.Value
+	case *[]Forward:
+		d.forwards(path, n, dst)
 	default:
 		d.section(path, n, dst)
 	}
@@ -159,6 +168,22 @@ func (d *decoder) texts(path string, n ast.Node, orOne bool) ([]string, bool) {
 		out = append(out, s)
 	}
 	return out, all
+}
+
+// forwards returns a list of sections.
+func (d *decoder) forwards(path string, n ast.Node, dst *[]Forward) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.complain(path, d.at(n), "%s where a list belongs; write [{listen: \"127.0.0.1:2222\", target: \"db.internal:22\"}]", kindOf(n))
+		return
+	}
+	for i, item := range list.Values {
+		path := path + "[" + strconv.Itoa(i) + "]"
+		d.file.positions[path] = d.at(item)
+		var f Forward
+		d.section(path, item, &f)
+		*dst = append(*dst, f)
+	}
 }
 
 func (d *decoder) integer(path string, n ast.Node, dst *int) {

@@ -12,10 +12,7 @@ import (
 const example = "../../config.example.yaml"
 
 func home(name string) string {
-	if name == "HOME" {
-		return "/home/me"
-	}
-	return ""
+	return map[string]string{"HOME": "/home/me", "XDG_RUNTIME_DIR": "/run/me"}[name]
 }
 
 // TestExampleShowsTheDefaults: as it stands the example changes nothing.

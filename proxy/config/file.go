@@ -21,7 +21,7 @@ type File struct {
 
 // Proxy is the section of sshka-proxy.
 type Proxy struct {
-	// Relay is HOST:PORT or RelayDirect. Empty: not set.
+	// Relay is HOST:PORT, RelayDirect or RelayEmbedded. Empty: not set.
 	Relay string `yaml:"relay"`
 	// Fallback is what a new session does when the relay cannot be reached.
 	Fallback Fallback `yaml:"fallback"`
@@ -33,12 +33,30 @@ type Proxy struct {
 	// Identity lists where keys come from, in order: IdentityAgent or files, which
 	// need not exist.
 	Identity []string `yaml:"identity"`
+	// Socket is the daemon's unix socket. Empty: none.
+	Socket string `yaml:"socket"`
+	// Listen are the daemon's addresses for SOCKS and HTTP CONNECT, loopback only.
+	Listen []string `yaml:"listen"`
+	// AllowOtherUsers lets other users of this machine use Listen and Forwards.
+	AllowOtherUsers bool `yaml:"allow_other_users"`
+	// Forwards are the daemon's ports that lead to one target each.
+	Forwards []Forward `yaml:"forwards"`
 	// Heartbeat is how the proxy beats.
 	Heartbeat Heartbeat `yaml:"heartbeat"`
 	// Session is about every session.
 	Session Session `yaml:"session"`
+	// Admin is the daemon's address for metrics and health. Empty: none.
+	Admin string `yaml:"admin"`
 	// Log is how the proxy logs.
 	Log Log `yaml:"log"`
+}
+
+// Forward is a port here that leads to one target.
+type Forward struct {
+	// Listen is [HOST]:PORT, loopback only.
+	Listen string `yaml:"listen"`
+	// Target is HOST:PORT, as the relay sees it.
+	Target string `yaml:"target"`
 }
 
 // IdentityAgent stands for the keys of the ssh agent.
@@ -67,6 +85,8 @@ type Relay struct {
 	Session Session `yaml:"session"`
 	// Limits bound what others may take.
 	Limits Limits `yaml:"limits"`
+	// Admin is the address for metrics and health. Empty: none.
+	Admin string `yaml:"admin"`
 	// Log is how the relay logs.
 	Log Log `yaml:"log"`
 }
@@ -117,8 +137,11 @@ func Defaults() *File {
 			KnownRelays: "~/.config/sshka/known_relays",
 			Trust:       Trust{AcceptNew: true},
 			Identity:    []string{IdentityAgent, "~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"},
+			Socket:      defaultSocket,
+			Listen:      []string{"127.0.0.1:1080"},
 			Heartbeat:   Heartbeat{Interval: seconds(20), Timeout: seconds(5), CountMax: 3},
 			Session:     Session{Buffer: 4 * MiB},
+			Admin:       "127.0.0.1:9470",
 			Log:         log,
 		},
 		Relay: Relay{
@@ -128,10 +151,18 @@ func Defaults() *File {
 			Heartbeat:       Heartbeat{Interval: seconds(60), Timeout: seconds(15), CountMax: 3},
 			Session:         Session{Buffer: 4 * MiB},
 			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), SessionsPerLink: 1024},
+			Admin:           "127.0.0.1:9471",
 			Log:             log,
 		},
 	}
 }
+
+// defaultSocket is where the daemon listens for ProxyCommands, and fallbackSocket
+// where the system has no place for what lives as long as a login.
+const (
+	defaultSocket  = "$XDG_RUNTIME_DIR/sshka/proxy.sock"
+	fallbackSocket = "~/.cache/sshka/proxy.sock"
+)
 
 func seconds(n int) Duration { return Duration(time.Duration(n) * time.Second) }
 
@@ -149,6 +180,12 @@ func (f *File) At(path string) Position {
 		path = path[:max(0, strings.LastIndexAny(path, ".["))]
 	}
 	return Position{File: f.name}
+}
+
+// Given reports whether the key of a path stands in the file.
+func (f *File) Given(path string) bool {
+	_, ok := f.positions[path]
+	return ok
 }
 
 // Errorf complains about the key of a path, for layers that find out later. A

@@ -17,7 +17,7 @@ func testEnv(key string) string { return map[string]string{"HOME": "/home/me"}[k
 func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 	const (
 		patterns = "write NAME:PORTS with * and ? in the name, CIDR:PORTS, [IPV6-CIDR]:PORTS or localhost:PORTS"
-		relays   = "write HOST, HOST:PORT, [IPV6]:PORT or direct"
+		relays   = "write HOST, HOST:PORT, [IPV6]:PORT, direct or embedded"
 		trusts   = "write accept-new, strict, SHA256:… or a list of two SHA256:…"
 		sizes    = "write a whole number and one of B, KiB, MiB, GiB, such as 4MiB"
 		expands  = "only ~/, $HOME and $XDG_RUNTIME_DIR at the start of a path are replaced"
@@ -35,7 +35,12 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 			":3: proxy.heartbeat.timeuot: unknown key; did you mean timeout?",
 		},
 		"key-twice":           {":4: proxy.relay: given twice; the first is on line 2"},
-		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, heartbeat, session, log"},
+		"listen-everyone":     {`:2: proxy.listen[0]: "0.0.0.0:1080" is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT`},
+		"forward-no-target":   {`:3: proxy.forwards[0].target: target "": missing port in address; write HOST:PORT`},
+		"forwards-not-list":   {`:2: proxy.forwards: a text where a list belongs; write [{listen: "127.0.0.1:2222", target: "db.internal:22"}]`},
+		"bool-not-bool":       {`:2: proxy.allow_other_users: a text where true or false belongs`},
+		"admin-no-port":       {`:2: relay.admin: "localhost" is not an address to listen on; write :PORT, HOST:PORT or [IPV6]:PORT`},
+		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, admin, log"},
 		"section-is-text":     {":2: proxy.heartbeat: a text where a section belongs; write its keys: interval, timeout, count_max"},
 		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, sessions_per_link"},
 		"no-value":            {":2: relay.allow: has no value; write one or remove the key"},
@@ -67,7 +72,6 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"relay-ipv6":          {":2: proxy.relay: an IPv6 address stands in brackets; write [2001:db8::1] or [2001:db8::1]:7422"},
 		"relay-user":          {`:2: proxy.relay: "me@relay.example.com" names a user, and a relay has none; ` + relays},
 		"relay-scheme":        {`:2: proxy.relay: "wss://relay.example.com/path": SCHEME://… is reserved for other transports; ` + relays},
-		"relay-embedded":      {":2: proxy.relay: embedded is not available yet; " + relays},
 		"relay-space":         {`:2: proxy.relay: "relay example" is not a host; ` + relays},
 		"fallback":            {`:2: proxy.fallback: "maybe" is not known; write none or direct`},
 		"trust":               {`:2: proxy.trust: "always" is not known; ` + trusts},
@@ -152,6 +156,12 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Heartbeat: Heartbeat{Interval: 0, Timeout: second / 10, CountMax: 0},
 		Session:   Session{Buffer: 64 * KiB},
 		Log:       Log{Level: -4, Format: FormatJSON},
+
+		Socket:          "/run/me/s",
+		Listen:          []string{"[::1]:1", "localhost:2"},
+		AllowOtherUsers: true,
+		Forwards:        []Forward{{"127.0.0.1:3", "db:22"}, {"[::1]:4", "[2001:db8::1]:5"}},
+		Admin:           "0.0.0.0:6",
 	}
 	wantRelay := Relay{
 		Listen:          []string{":7422", "[::1]:0"},
@@ -164,6 +174,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Heartbeat:       Heartbeat{Interval: 90 * second, Timeout: 30 * second, CountMax: 5},
 		Session:         Session{Buffer: 64 * MiB},
 		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, SessionsPerLink: 4},
+		Admin:           "",
 		Log:             Log{Level: 8, Format: FormatText},
 	}
 	if !reflect.DeepEqual(f.Proxy, wantProxy) {
@@ -174,7 +185,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"proxy": 2, "proxy.relay": 3, "proxy.trust": 6, "proxy.trust[1]": 8, "proxy.heartbeat.timeout": 10,
-		"relay.allow": 20, "relay.allow[0]": 20, "relay.allow[7]": 20, "relay.limits.nothing": 26,
+		"relay.allow": 28, "relay.allow[0]": 28, "relay.allow[7]": 28, "relay.limits.nothing": 34, "proxy.forwards[1].target": 21,
 	} {
 		if got := f.At(path); got.Line != want || got.Column == 0 || got.File != "testdata/full.yaml" {
 			t.Errorf("%s is at %+v, want line %d", path, got, want)
@@ -196,6 +207,7 @@ func TestWithoutAFileThereAreDefaults(t *testing.T) {
 		}
 		want := Defaults()
 		want.Proxy.KnownRelays = "/home/me/.config/sshka/known_relays"
+		want.Proxy.Socket = "/home/me/.cache/sshka/proxy.sock"
 		want.Proxy.Identity = []string{"agent", "/home/me/.ssh/id_ed25519", "/home/me/.ssh/id_ecdsa", "/home/me/.ssh/id_rsa"}
 		if !reflect.DeepEqual(f.Proxy, want.Proxy) || !reflect.DeepEqual(f.Relay, want.Relay) {
 			t.Errorf("%q:\n got %+v\nwant %+v", text, f, want)

@@ -86,6 +86,12 @@ func expandDefaults(f *File, env func(string) string) {
 	if _, given := f.positions["proxy.known_relays"]; !given {
 		f.Proxy.KnownRelays, _ = expandPath(f.Proxy.KnownRelays, env)
 	}
+	if !f.Given("proxy.socket") {
+		var err error
+		if f.Proxy.Socket, err = expandPath(defaultSocket, env); err != nil {
+			f.Proxy.Socket, _ = expandPath(fallbackSocket, env)
+		}
+	}
 	if _, given := f.positions["proxy.identity"]; given {
 		return
 	}

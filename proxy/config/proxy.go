@@ -16,8 +16,7 @@ import (
 // environment is read through env, as by os.Getenv.
 func (f *File) Client(agent string, env func(string) string) client.Config {
 	p := &f.Proxy
-	_, explicit := f.positions["proxy.identity"]
-	sources := keyauth.Sources{List: p.Identity, AgentSocket: env("SSH_AUTH_SOCK"), Explicit: explicit}
+	sources := keyauth.Sources{List: p.Identity, AgentSocket: env("SSH_AUTH_SOCK"), Explicit: f.Given("proxy.identity")}
 	c := client.Config{
 		Dialer: &transport.Dialer{
 			Relay: p.Relay,

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// middlebox is a router on loopback: it forwards connections to one address,
+// forgets those that are silent for too long, and answers what comes later with
+// a reset, as many do.
+type middlebox struct {
+	idle   time.Duration
+	target string
+	ln     net.Listener
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex // guards all below
+	open      map[net.Conn]struct{}
+	forgotten int
+	hole      chan struct{} // closed when the path is whole; nil: it is
+}
+
+func newMiddlebox(ctx context.Context, target string, idle time.Duration) (*middlebox, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	m := &middlebox{idle: idle, target: target, ln: ln, open: make(map[net.Conn]struct{})}
+	m.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			m.wg.Go(func() { m.flow(ctx, c) })
+		}
+	})
+	return m, nil
+}
+
+func (m *middlebox) addr() string { return m.ln.Addr().String() }
+
+// resets is how many flows were forgotten and asked for afterwards.
+func (m *middlebox) resets() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.forgotten
+}
+
+// swallow makes a black hole, or heals it: what was lost is then sent again, as
+// TCP does.
+func (m *middlebox) swallow(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case on && m.hole == nil:
+		m.hole = make(chan struct{})
+	case !on && m.hole != nil:
+		close(m.hole)
+		m.hole = nil
+	}
+}
+
+// close ends every flow and waits for it.
+func (m *middlebox) close() {
+	m.swallow(false)
+	m.ln.Close()
+	m.mu.Lock()
+	for c := range m.open {
+		c.Close()
+	}
+	m.mu.Unlock()
+	m.wg.Wait()
+}
+
+// flow is one connection with the router's memory of it.
+type flow struct {
+	mu   sync.Mutex // guards last
+	last time.Time
+}
+
+// seen reports whether the flow is still known, and remembers this packet.
+func (f *flow) seen(idle time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := time.Since(f.last) <= idle
+	if known {
+		f.last = time.Now()
+	}
+	return known
+}
+
+func (m *middlebox) flow(ctx context.Context, in net.Conn) {
+	out, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.target)
+	if err != nil {
+		in.Close()
+		return
+	}
+	m.mu.Lock()
+	m.open[in], m.open[out] = struct{}{}, struct{}{}
+	m.mu.Unlock()
+	f := &flow{last: time.Now()}
+	var wg sync.WaitGroup
+	wg.Go(func() { m.forward(f, in, out) })
+	wg.Go(func() { m.forward(f, out, in) })
+	wg.Wait()
+	in.Close()
+	out.Close()
+	m.mu.Lock()
+	delete(m.open, in)
+	delete(m.open, out)
+	m.mu.Unlock()
+}
+
+// forward carries one direction until it ends or the flow is forgotten.
+func (m *middlebox) forward(f *flow, from, to net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			if tcp, ok := to.(*net.TCPConn); ok {
+				_ = tcp.CloseWrite()
+			}
+			return
+		}
+		m.mu.Lock()
+		hole := m.hole
+		m.mu.Unlock()
+		if hole != nil {
+			<-hole
+		}
+		if !f.seen(m.idle) {
+			m.mu.Lock()
+			m.forgotten++
+			m.mu.Unlock()
+			for _, c := range []net.Conn{from, to} {
+				if tcp, ok := c.(*net.TCPConn); ok {
+					_ = tcp.SetLinger(0) // Close sends RST
+				}
+				c.Close()
+			}
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			from.Close()
+			return
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDemoShowsTheDeathAndTheLife(t *testing.T) {
+	var out bytes.Buffer
+	if err := demo(t.Context(), &out, 300*time.Millisecond); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{
+		"Connection reset by peer", "beat, answered in", "beat MISSED", `you type "and now?", the echo is back`,
+		"no reset, no new login: 0 connections forgotten", "sshka-relay serve",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+}

@@ -1,0 +1,267 @@
+package inbound
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/splice"
+)
+
+// The daemon's unix socket: a line of JSON each way, then bytes.
+//
+//	daemon ─▶ client   {"version":"1.0.0","relay":"relay.example.com:7422"}
+//	client ─▶ daemon   {"request":"carrier","pid":4711,"target":"db:22","session":"0f3c…"}
+//	               or  {"request":"dial","pid":4711,"target":"db:22"}
+//	daemon ─▶ client   {} or {"error":"…"}
+//	both                bytes: of a carrier, or of the target
+//
+// Both ends are of one version, or do not talk: so the form may change.
+
+const (
+	// socketLine is the longest line, in bytes.
+	socketLine = 2 << 10
+	// socketTime bounds what stands before the bytes, for the daemon.
+	socketTime = 15 * time.Second
+	// linkTime is how long the daemon looks for a link before it lets a client
+	// open its own.
+	linkTime = 500 * time.Millisecond
+	// maxSocketConns is how many clients the daemon serves at once.
+	maxSocketConns = 4096
+)
+
+// The requests.
+const (
+	requestCarrier = "carrier"
+	requestDial    = "dial"
+)
+
+// greeting is what the daemon says first.
+type greeting struct {
+	Version string `json:"version"`
+	Relay   string `json:"relay"`
+}
+
+// request is what a client wants.
+type request struct {
+	Request string `json:"request"`
+	PID     int    `json:"pid"`
+	Target  string `json:"target"`
+	Session string `json:"session,omitempty"`
+}
+
+// answer is what becomes of it.
+type answer struct {
+	Error string `json:"error,omitempty"`
+}
+
+// Dial opens a connection to address, HOST:PORT. Names go to the relay as they
+// are.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Socket is the daemon's end of the unix socket. Its fields do not change once
+// it serves.
+type Socket struct {
+	// Version is this program's. A client of another one goes its own way.
+	Version string
+	// Relay is the relay's address. A client that wants another goes its own way.
+	Relay string
+	// Open opens a carrier on the daemon's link.
+	Open func(ctx context.Context) (io.ReadWriteCloser, error)
+	// Dial opens a session of the daemon's own.
+	Dial Dial
+	// Log is for a person; nil discards.
+	Log *slog.Logger
+}
+
+// ErrDaemonRuns is returned by ListenSocket when another daemon has the socket.
+var ErrDaemonRuns = errors.New("a daemon is running already")
+
+// ListenSocket listens on the unix socket at path, 0600 in a directory of 0700
+// that it makes. What a daemon that was killed left there is removed.
+func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if err := checkSocketDir(dir); err != nil {
+		return nil, err
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("%w: it serves %s", ErrDaemonRuns, path)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != fs.ModeSocket {
+			return nil, fmt.Errorf("%s is there and is no socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the old socket: %w", err)
+		}
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("close the socket to others: %w", err)
+	}
+	return ln, nil
+}
+
+// Serve answers clients until ctx is done, and returns when all of them have
+// left. It closes ln.
+func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
+	log := s.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	defer ln.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	room := make(chan struct{}, maxSocketConns)
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil //nolint:nilerr // closed by us
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			log.Warn("accept on the socket failed, trying on", "error", err)
+			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
+			continue
+		}
+		c, ok := conn.(*net.UnixConn)
+		if !ok || !sameUser(c) {
+			log.Warn("refused another user on the socket")
+			conn.Close()
+			continue
+		}
+		select {
+		case room <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-room }()
+				if err := s.serve(ctx, c); err != nil {
+					log.Debug("client on the socket", "error", err)
+				}
+			})
+		default:
+			log.Warn("too many clients on the socket", "limit", maxSocketConns)
+			conn.Close()
+		}
+	}
+}
+
+// serve answers one client.
+func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	c.SetDeadline(time.Now().Add(socketTime))
+	if err := writeLine(c, greeting{s.Version, s.Relay}); err != nil {
+		return err
+	}
+	var req request
+	if err := readLine(c, &req); err != nil {
+		return err
+	}
+	var conn splice.Conn
+	var err error
+	switch req.Request {
+	case requestCarrier:
+		conn, err = s.carrier(ctx)
+	case requestDial:
+		conn, err = s.dial(ctx, req.Target)
+	default:
+		err = fmt.Errorf("no request called %q", req.Request)
+	}
+	if err != nil {
+		return errors.Join(err, writeLine(c, answer{Error: err.Error()}))
+	}
+	if err := writeLine(c, answer{}); err != nil {
+		conn.Close()
+		return err
+	}
+	c.SetDeadline(time.Time{})
+	stop() // from here splice ends it
+	return splice.Join(ctx, c, conn).Err
+}
+
+func (s *Socket) carrier(ctx context.Context) (splice.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, linkTime)
+	defer cancel()
+	c, err := s.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return carrierConn{c}, nil
+}
+
+// carrierConn is a carrier as splice wants it: it has no half-close, since the
+// end of a carrier is no end of a stream.
+type carrierConn struct{ io.ReadWriteCloser }
+
+// CloseWrite ends the carrier.
+func (c carrierConn) CloseWrite() error { return c.Close() }
+
+func (s *Socket) dial(ctx context.Context, target string) (splice.Conn, error) {
+	conn, err := s.Dial(ctx, "tcp", target)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := conn.(splice.Conn); ok {
+		return c, nil
+	}
+	conn.Close()
+	return nil, fmt.Errorf("%T cannot be half-closed", conn)
+}
+
+// writeLine writes v as one line of JSON.
+func writeLine(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+// readLine reads one line of JSON into v, and no byte beyond it: what follows
+// belongs to whoever gets the connection.
+func readLine(r io.Reader, v any) error {
+	line := make([]byte, 0, 128)
+	var b [1]byte
+	for len(line) < socketLine {
+		if _, err := io.ReadFull(r, b[:]); err != nil {
+			return fmt.Errorf("read line: %w", err)
+		}
+		if b[0] != '\n' {
+			line = append(line, b[0])
+			continue
+		}
+		d := json.NewDecoder(bytes.NewReader(line))
+		if err := d.Decode(v); err != nil {
+			return fmt.Errorf("read line: %w", err)
+		}
+		return nil
+	}
+	return fmt.Errorf("line of more than %d bytes", socketLine)
+}
