@@ -45,8 +45,8 @@ func demo(ctx context.Context, out io.Writer, unit time.Duration) error {
 		return fmt.Errorf("the connection through proxy and relay: %w", err)
 	}
 	s.title("Now with a host of your own")
-	fmt.Fprint(out, nextSteps)
-	return nil
+	_, err = io.WriteString(out, nextSteps)
+	return err
 }
 
 const nextSteps = `  on the server's side   sshka-relay fingerprint         # the name of its key
