@@ -1,0 +1,86 @@
+# make help lists what there is to make. Nothing here installs anything.
+
+# Tools and their versions, fetched and run by go itself.
+GO       ?= go
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# How long each fuzz target runs, and how many run at once with one worker each.
+FUZZTIME ?= 30s
+FUZZJOBS ?= 2
+# The systems that the programs are built for.
+SYSTEMS  ?= linux darwin windows freebsd
+MACHINES ?= amd64 arm64
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: build
+build: ## both programs, static, into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+# The race detector needs a C compiler. The end-to-end tests skip themselves.
+.PHONY: test
+test: ## the tests that need nothing but Go
+	@race=-race; cc=$$($(GO) env CC); \
+	if ! command -v "$${cc%% *}" >/dev/null; then race=; echo "no C compiler ($$cc): tests run without the race detector"; fi; \
+	echo "end-to-end tests are skipped here: make e2e runs them"; \
+	set -x; SSHKA_E2E= $(GO) test $$race -shuffle=on ./...
+
+.PHONY: e2e
+e2e: ## ssh, sshd and NATs in network namespaces (Linux, root)
+	SSHKA_E2E=$${SSHKA_E2E:-run} $(GO) test -count=1 -timeout=10m -v ./test/
+
+.PHONY: fuzz-list
+fuzz-list: ## every fuzz target, as PACKAGE NAME
+	@$(GO) list -f '{{$$p := .}}{{range .TestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | \
+	while read -r package file; do \
+		if [ -n "$$file" ]; then sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$$package \1|p" "$$file"; fi; \
+	done
+
+# Each target's output is shown when it is done, so that two at once stay readable.
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME, FUZZJOBS at once
+	@$(MAKE) fuzz-list | FUZZTIME=$(FUZZTIME) xargs -P $(FUZZJOBS) -L 1 bash -c ' \
+		if out=$$($(GO) test -run "^$$" -fuzz "^$$1\$$" -fuzztime "$$FUZZTIME" -parallel 1 "$$0" 2>&1); \
+		then echo "ok   $$0 $$1: $$(grep -o "execs: [0-9]*" <<<"$$out" | tail -1)"; \
+		else printf "FAIL %s %s\n%s\n" "$$0" "$$1" "$$out"; exit 1; fi'
+
+.PHONY: bench
+bench: ## the benchmarks
+	$(GO) test -run='^$$' -bench=. -benchmem ./...
+
+.PHONY: lint
+lint: ## golangci-lint with gofumpt, and shellcheck where it is installed
+	$(GO) run $(GOLANGCI) run ./...
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run; else echo "shellcheck is not installed: .ci/run is not checked"; fi
+
+.PHONY: format
+format: ## rewrite every file as lint wants it
+	$(GO) run $(GOLANGCI) fmt ./...
+
+.PHONY: tidy
+tidy: ## complain if go.mod or go.sum is not as it should be
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+
+.PHONY: cross
+cross: ## vet everything and build the programs for every system
+	@for os in $(SYSTEMS); do for arch in $(MACHINES); do \
+		echo "$$os/$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) vet ./...; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/...; \
+	done; done
+
+.PHONY: ci
+ci: ## everything, as the build server does
+	.ci/run
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf bin dist

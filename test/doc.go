@@ -1,0 +1,17 @@
+// Package test runs the two programs end to end: a real ssh, a real sshd and
+// real NATs that forget idle connections, each in a network namespace of its own.
+//
+// It holds tests only. They need Linux, root and a few programs, and run when
+// SSHKA_E2E is set: with "run" a missing prerequisite skips them, with "require"
+// it fails them. make e2e runs them.
+//
+// Every test builds the same small internet (lab_linux_test.go):
+//
+//	client ── nat ── inet ── relay ── natt ── target
+//
+// where nat and natt are NATs towards the right (nat_linux_test.go), sshd runs in
+// target and, for connections without a relay, in relay as well. What a test
+// waits for is an event: a line, a listening port, the end of a process. The only
+// time that passes is the idle time that a test is about, since the timer of a
+// NAT in the kernel is real.
+package test

@@ -1,0 +1,83 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+const sshdPath = "/usr/sbin/sshd"
+
+// makeKeys makes the key of both sshd, a user's key and the ssh configuration.
+// Nothing in it keeps a connection alive.
+func (l *lab) makeKeys() {
+	l.t.Helper()
+	for _, name := range []string{"host", "user"} {
+		l.check(runTool("", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", l.path(name)))
+	}
+	host, err := os.ReadFile(l.path("host.pub"))
+	l.check(err)
+	var known strings.Builder
+	for _, name := range []string{relayIP, relayIP6, targetIP, targetIP6, targetName} {
+		fmt.Fprintf(&known, "%s %s", name, host)
+	}
+	l.write("known_hosts", known.String())
+	l.write("ssh_config", fmt.Sprintf(`
+Host *
+	User root
+	IdentityFile %s
+	IdentitiesOnly yes
+	IdentityAgent none
+	UserKnownHostsFile %s
+	GlobalKnownHostsFile /dev/null
+	StrictHostKeyChecking yes
+	UpdateHostKeys no
+	BatchMode yes
+	ServerAliveInterval 0
+	TCPKeepAlive no
+	ControlMaster no
+	ControlPath none
+`, l.path("user"), l.path("known_hosts")))
+}
+
+// startSSHD runs an sshd on port 22 of addresses that lets the lab's user in as
+// root and keeps nothing alive.
+func (l *lab) startSSHD(r role, addresses ...string) {
+	l.t.Helper()
+	l.check(os.MkdirAll("/run/sshd", 0o755)) // sshd refuses to start without its empty directory
+	config := fmt.Sprintf(`
+HostKey %s
+AuthorizedKeysFile %s
+StrictModes no
+UsePAM no
+PidFile none
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitUserRC no
+PrintMotd no
+PrintLastLog no
+UseDNS no
+TCPKeepAlive no
+ClientAliveInterval 0
+MaxStartups 200
+Subsystem sftp internal-sftp
+`, l.path("host"), l.path("user.pub"))
+	var configSb67 strings.Builder
+	for _, address := range addresses {
+		if strings.Contains(address, ":") {
+			address = "[" + address + "]"
+		}
+		configSb67.WriteString("ListenAddress " + address + ":22\n")
+	}
+	config += configSb67.String()
+	p := l.start(l.t, r, sshdPath, "-D", "-e", "-f", l.write("sshd_config_"+string(r), config))
+	l.waitListening(p, r, 22)
+}
+
+// ssh starts OpenSSH in the client's namespace with the lab's configuration.
+func (l *lab) ssh(t *testing.T, args ...string) *process {
+	t.Helper()
+	return l.start(t, client, "ssh", append([]string{"-F", l.path("ssh_config")}, args...)...)
+}
