@@ -71,7 +71,7 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 	switch err := daemon.Start(ctx, life, s, stdio.Early); {
 	case err == nil:
 		log.Debug("using the daemon's link", "socket", file.Proxy.Socket)
-		return carry(ctx, s, target.String(), stdio, u)
+		return carry(ctx, s, cfg.Dialer.Relay, stdio, u)
 	case ctx.Err() != nil:
 		return exitDone
 	default:
@@ -121,7 +121,7 @@ func alone(ctx, life context.Context, file *config.File, cfg client.Config, s *s
 	err = owner.Start(ctx, life, s, stdio.Early)
 	switch {
 	case err == nil:
-		return carry(ctx, s, target.String(), stdio, u)
+		return carry(ctx, s, cfg.Dialer.Relay, stdio, u)
 	case ctx.Err() != nil:
 		return exitDone // ssh has gone before we were there
 	case c.FallsBack(ctx, target.String(), err):
@@ -150,7 +150,7 @@ func passFD(ctx context.Context, file *config.File, target wire.Target, u *ui) i
 
 // carry joins the client and its session until both directions have ended, or
 // the client is gone.
-func carry(ctx context.Context, s *session.Session, target string, stdio *inbound.Stdio, u *ui) int {
+func carry(ctx context.Context, s *session.Session, relay string, stdio *inbound.Stdio, u *ui) int {
 	joined := make(chan splice.Result, 1)
 	go func() { joined <- splice.Join(context.WithoutCancel(ctx), stdio, s) }()
 
@@ -177,7 +177,7 @@ func carry(ctx context.Context, s *session.Session, target string, stdio *inboun
 	case errors.Is(err, errClientGone), errors.As(err, &side) && side.Side == splice.A: // our own stdin or stdout
 		return exitFailed
 	}
-	if err := explain(target, err); err != nil {
+	if err := explain(s.Target().String(), relay, err); err != nil {
 		return u.fail(err, "")
 	}
 	return exitFailed

@@ -124,7 +124,7 @@ func command(u *ui) *cobra.Command {
 		Args:  noOperands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.changed(cmd.Flags())
-			return serve(cmd.Context(), &f, u)
+			return serve(cmd.Context(), &f)
 		},
 	}, &cobra.Command{
 		Use:   "demo",

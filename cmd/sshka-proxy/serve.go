@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,12 +19,15 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/inbound"
 	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/metrics"
+	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/status"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
 // serve is the daemon: it keeps the link up and offers it to ProxyCommands, to
 // SOCKS and HTTP CONNECT clients and on forwarded ports.
-func serve(ctx context.Context, f *flags, u *ui) error {
+func serve(ctx context.Context, f *flags) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	file, err := f.load()
@@ -34,15 +38,17 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 		file.Proxy.Log.Level = config.Level(slog.LevelDebug)
 	}
 	log := file.Proxy.Log.Logger(os.Stderr)
-	d := &daemon{file: file, log: log, ui: u}
+	d := &daemon{file: file, log: log, metrics: metrics.New(metrics.Config{
+		Role: metrics.RoleProxy, Version: proxy.Version, Heartbeat: file.Proxy.Heartbeat.Policy(),
+	})}
 	return d.run(ctx)
 }
 
 // daemon is one run of serve.
 type daemon struct {
-	file *config.File
-	log  *slog.Logger
-	ui   *ui
+	file    *config.File
+	log     *slog.Logger
+	metrics *metrics.Metrics
 
 	dial inbound.Dial
 	open func(ctx context.Context) (io.ReadWriteCloser, error) // nil: no link
@@ -75,7 +81,7 @@ func (d *daemon) link(ctx context.Context, group *errgroup.Group) error {
 	cfg.Dialer.Recorded = func(relay, fingerprint, file string) {
 		d.log.Info("relay is new, recorded", "relay", relay, "fingerprint", fingerprint, "file", file)
 	}
-	cfg.Trace = d.trace()
+	cfg.Trace = d.metrics.Proxy(d.trace())
 	if d.file.Proxy.Relay == config.RelayEmbedded {
 		e, err := embed(d.file, &cfg, d.log, nil)
 		if err != nil {
@@ -123,20 +129,78 @@ func (d *daemon) dialled() func(time.Duration, error) {
 	}
 }
 
-// listen opens everything that clients come in by.
+// listen opens everything that clients come in by, and the admin address.
 func (d *daemon) listen(ctx context.Context, group *errgroup.Group) error {
 	if d.file.Proxy.Socket != "" && d.open != nil {
-		ln, err := inbound.ListenSocket(ctx, d.file.Proxy.Socket)
-		if err != nil {
-			return d.file.Errorf("proxy.socket", "%w", err)
+		if err := d.socket(ctx, group); err != nil {
+			return err
 		}
-		s := &inbound.Socket{
-			Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.open, Dial: d.dial, Log: d.log,
-		}
-		d.log.Info("listening", "socket", d.file.Proxy.Socket)
-		group.Go(func() error { return s.Serve(ctx, ln) })
 	}
+	server := &inbound.Server{
+		Dial: d.dial, AllowOtherUsers: d.file.Proxy.AllowOtherUsers, Log: d.log, Trace: d.clients(),
+	}
+	for i, address := range d.file.Proxy.Listen {
+		ln, err := d.listenTCP(ctx, fmt.Sprintf("proxy.listen[%d]", i), address)
+		if err != nil {
+			return err
+		}
+		d.log.Info("listening", "address", ln.Addr().String(), "for", "SOCKS5, SOCKS4a, HTTP CONNECT")
+		group.Go(func() error { return server.Serve(ctx, ln) })
+	}
+	for i, forward := range d.file.Proxy.Forwards {
+		ln, err := d.listenTCP(ctx, fmt.Sprintf("proxy.forwards[%d].listen", i), forward.Listen)
+		if err != nil {
+			return err
+		}
+		d.log.Info("listening", "address", ln.Addr().String(), "for", "a forward")
+		group.Go(func() error { return server.ServeForward(ctx, ln, forward.Target) })
+	}
+	return d.admin(ctx, group)
+}
+
+// socket opens the unix socket for ProxyCommands.
+func (d *daemon) socket(ctx context.Context, group *errgroup.Group) error {
+	ln, err := inbound.ListenSocket(ctx, d.file.Proxy.Socket)
+	if err != nil {
+		return d.file.Errorf("proxy.socket", "%w", err)
+	}
+	d.log.Info("listening", "socket", d.file.Proxy.Socket)
+	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.open, Dial: d.dial, Log: d.log}
+	group.Go(func() error { return s.Serve(ctx, ln) })
 	return nil
+}
+
+// admin opens the address for metrics and health.
+func (d *daemon) admin(ctx context.Context, group *errgroup.Group) error {
+	address := d.file.Proxy.Admin
+	ln, err := status.Listen(ctx, address, d.file.Given("proxy.admin"), d.log)
+	switch {
+	case err != nil:
+		return d.file.Errorf("proxy.admin", "%w", err)
+	case ln == nil:
+		return nil
+	}
+	d.log.Info("listening", "address", ln.Addr().String(), "for", "metrics and health")
+	h := status.NewHandler(ln.Addr(), status.Config{Metrics: d.metrics.Handler(), Ready: d.up, Address: address})
+	group.Go(func() error { return status.Serve(ctx, ln, h, d.log) })
+	return nil
+}
+
+// clients logs who came in and went, one line each.
+func (d *daemon) clients() *inbound.Trace {
+	return &inbound.Trace{
+		Joined: func(c inbound.Client) {
+			d.log.Info("session opened", "by", string(c.Protocol), "client", c.Addr.String(), "target", c.Target)
+		},
+		Ended: func(c inbound.Client, r splice.Result) {
+			reason := "closed"
+			if r.Err != nil {
+				reason = r.Err.Error()
+			}
+			d.log.Info("session ended", "by", string(c.Protocol), "client", c.Addr.String(), "target", c.Target,
+				"to_target", r.AToB, "to_client", r.BToA, "reason", reason)
+		},
+	}
 }
 
 // listenTCP opens one address of the configuration.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // The exit statuses.
@@ -77,13 +78,17 @@ func (u *ui) fail(err error, host string) int {
 
 // explain turns the end of a session into what a person can use. It is nil when
 // there is nothing to say: the client itself is gone.
-func explain(target string, err error) error {
+func explain(target, relay string, err error) error {
 	var reset *session.ResetError
-	if errors.As(err, &reset) {
-		if reset.Local {
-			return nil
-		}
+	var refused *session.RefusedError
+	switch {
+	case errors.As(err, &reset) && reset.Local:
+		return nil
+	case errors.As(err, &reset):
 		return fmt.Errorf("%s: %w", target, reset)
+	case errors.As(err, &refused) && refused.Code == wire.CodeNotAllowed:
+		// The relay does not know by which name we reach it.
+		return errors.New(strings.Replace(refused.Error(), "by this relay", "by relay "+relay, 1))
 	}
 	return err
 }

@@ -8,9 +8,14 @@ import (
 	"net"
 	"net/netip"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/metrics"
 	"github.com/sshka/sshka-proxy/proxy/relay"
+	"github.com/sshka/sshka-proxy/proxy/status"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
@@ -38,11 +43,22 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	if err != nil {
 		return err
 	}
+	admin, err := status.Listen(ctx, file.Relay.Admin, file.Given("relay.admin"), log)
+	if err != nil {
+		return file.Errorf("relay.admin", "%w", err)
+	}
+	if admin != nil {
+		if a, err := netip.ParseAddrPort(admin.Addr().String()); err == nil {
+			addrs = append(addrs, a) // no target
+		}
+	}
 	cfg, err := file.Server(agent(), key, keys, func() []netip.AddrPort { return addrs })
 	if err != nil {
 		return err
 	}
 	cfg.Log = log
+	numbers := metrics.New(metrics.Config{Role: metrics.RoleRelay, Version: proxy.Version, Heartbeat: cfg.Heartbeat})
+	cfg.Trace = numbers.Relay(nil)
 	r, err := relay.New(cfg)
 	if err != nil {
 		return err
@@ -50,7 +66,14 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	for _, ln := range listeners {
 		log.Info("listening", "address", ln.Addr().String(), "fingerprint", key.Fingerprint, "authorized_keys", places.AuthorizedKeys)
 	}
-	err = r.Serve(ctx, listeners...)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.Serve(ctx, listeners...) })
+	if admin != nil {
+		log.Info("listening", "address", admin.Addr().String(), "for", "metrics and health")
+		h := status.NewHandler(admin.Addr(), status.Config{Metrics: numbers.Handler(), Address: file.Relay.Admin})
+		group.Go(func() error { return status.Serve(ctx, admin, h, log) })
+	}
+	err = group.Wait()
 	log.Info("stopped")
 	return err
 }

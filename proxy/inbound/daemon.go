@@ -53,7 +53,7 @@ type RequestError struct{ Message string }
 func (e *RequestError) Error() string { return e.Message }
 
 // Is makes a RequestError match ErrNoDaemon.
-func (e *RequestError) Is(target error) bool { return target == ErrNoDaemon } //nolint:errorlint // Is compares
+func (e *RequestError) Is(target error) bool { return target == ErrNoDaemon }
 
 func (d *Daemon) ask(ctx context.Context, req request) (*net.UnixConn, error) {
 	if d.Path == "" {

@@ -3,6 +3,7 @@
 package inbound
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,7 +22,7 @@ func PassFD(out *os.File, c *net.UnixConn) error {
 	defer f.Close()
 	for {
 		err = unix.Sendmsg(int(out.Fd()), []byte{0}, unix.UnixRights(int(f.Fd())), nil, 0)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

@@ -97,7 +97,8 @@ func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
 	if err := checkSocketDir(dir); err != nil {
 		return nil, err
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("%w: it serves %s", ErrDaemonRuns, path)
 	}
@@ -139,7 +140,7 @@ func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
 			if err == nil {
 				conn.Close()
 			}
-			return nil //nolint:nilerr // closed by us
+			return nil
 		}
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
@@ -175,7 +176,7 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	c.SetDeadline(time.Now().Add(socketTime))
+	_ = c.SetDeadline(time.Now().Add(socketTime))
 	if err := writeLine(c, greeting{s.Version, s.Relay}); err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 		conn.Close()
 		return err
 	}
-	c.SetDeadline(time.Time{})
+	_ = c.SetDeadline(time.Time{})
 	stop() // from here splice ends it
 	return splice.Join(ctx, c, conn).Err
 }

@@ -62,7 +62,15 @@ func (p *peer) receive(c io.ReadWriteCloser) (*session.Request, error) {
 // refuse answers a carrier for which there is no room.
 func (p *peer) refuse(c io.ReadWriteCloser) {
 	if req, err := p.receive(c); err == nil {
-		_ = req.Refuse(wire.CodeBusy, "the relay carries no more sessions on this link")
+		p.refuseOpen(req, wire.CodeBusy, "the relay carries no more sessions on this link")
+	}
+}
+
+// refuseOpen answers a request for which no target is dialled.
+func (p *peer) refuseOpen(req *session.Request, code wire.Code, message string) {
+	_ = req.Refuse(code, message)
+	if p.r.cfg.Trace.Opened != nil && req.Open != nil {
+		p.r.cfg.Trace.Opened(&session.RefusedError{Refused: wire.Refused{Code: code, Message: message}})
 	}
 }
 
@@ -78,7 +86,7 @@ func (p *peer) admit(ctx context.Context, c io.ReadWriteCloser) {
 	}
 	id := req.Open.ID
 	if !p.r.claim(id) {
-		_ = req.Refuse(wire.CodeBusy, "the session is open already")
+		p.refuseOpen(req, wire.CodeBusy, "the session is open already")
 		return
 	}
 	defer p.r.release(id)
@@ -122,7 +130,7 @@ func (p *peer) carry(ctx context.Context, req *session.Request, target net.Conn,
 	log = log.With("address", target.RemoteAddr().String(), "source", target.LocalAddr().String())
 	log.Info("session opened")
 
-	s := session.Accept(session.Config{Buffer: p.r.cfg.Buffer}, req.Open)
+	s := session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Trace: &p.r.cfg.Trace.Session}, req.Open)
 	defer context.AfterFunc(ctx, func() { s.Reset(wire.CodeShuttingDown, "the relay shuts down") })()
 	linkLife := context.WithoutCancel(ctx) // the reset is to be heard; the link ends the carrier
 	var wg sync.WaitGroup
@@ -142,7 +150,7 @@ func (p *peer) carry(ctx context.Context, req *session.Request, target net.Conn,
 	}
 	stats := s.Stats()
 	log.Info("session ended", "reason", reason, "to_target", stats.Received, "to_client", stats.Sent,
-		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond))
+		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond).String())
 	if p.r.cfg.Trace.Ended != nil {
 		p.r.cfg.Trace.Ended(stats, errors.Join(result.Err, s.Err()))
 	}

@@ -45,11 +45,14 @@ var RelayPolicy = heartbeat.Policy{Interval: 60 * time.Second, Timeout: 15 * tim
 type Trace struct {
 	// Link is given to every link.
 	Link link.Trace
+	// Session is given to every session whose target was reached.
+	Session session.Trace
 	// LinkUp: a proxy has been let in. LinkDown: its link has ended.
 	LinkUp, LinkDown func()
 	// AuthFailed: a proxy was not let in.
 	AuthFailed func(err error)
-	// Opened: a session's target was reached (nil) or not.
+	// Opened: a session's target was reached (nil), or it was refused: a
+	// *DialError, or a *session.RefusedError where no target was dialled.
 	Opened func(err error)
 	// Ended: a session has ended.
 	Ended func(stats session.Stats, err error)

@@ -99,6 +99,7 @@ func (s *Session) newCarrier(c io.ReadWriteCloser, generation uint64) *carrier {
 		old.Close()
 	}
 	s.generation = generation
+	s.pause()
 	s.newest = &carrier{ReadWriteCloser: c, generation: generation, hello: true}
 	s.pump.Broadcast()
 	return s.newest
@@ -146,14 +147,31 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 	if s.newest != a {
 		return ErrMoved
 	}
+	before := min(s.m.next, s.m.out.end)
 	if err := s.m.attached(received, limit, saidReceived, saidLimit); err != nil {
 		return err
 	}
 	a.hello = false
-	s.opened = true
+	switch {
+	case !s.opened:
+		s.opened = true
+		if s.trace.Opened != nil {
+			s.trace.Opened(s)
+		}
+	case s.trace.Resumed != nil:
+		s.trace.Resumed(time.Since(s.paused), before-min(s.m.next, before))
+	}
+	s.paused = time.Time{}
 	s.release(s.ready)
 	s.wake()
 	return nil
+}
+
+// pause remembers since when no bytes flow. The caller holds mu.
+func (s *Session) pause() {
+	if s.opened && s.paused.IsZero() {
+		s.paused = time.Now()
+	}
 }
 
 // exchange moves frames both ways until a fails, is left or the session ends.
@@ -178,6 +196,9 @@ func (s *Session) exchange(a *carrier) error {
 
 	s.mu.Lock()
 	a.left = true // ends send, once it has nothing more to say
+	if s.newest == a {
+		s.pause()
+	}
 	if s.m.over() {
 		s.finish()
 	}

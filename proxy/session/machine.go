@@ -304,3 +304,6 @@ func (e *RefusedError) Error() string {
 	}
 	return e.Message
 }
+
+// RefusalCode is why the relay refused, for clients that want a number.
+func (e *RefusedError) RefusalCode() wire.Code { return e.Code }

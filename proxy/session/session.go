@@ -48,6 +48,14 @@ type Trace struct {
 	Attached func(generation uint64)
 	// Detached: that carrier is gone. err is nil when the session has ended.
 	Detached func(generation uint64, err error)
+	// Opened: the target is reached and s lives until Ended.
+	Opened func(s *Session)
+	// Resumed: bytes flow again, pause after they ceased to; so many of those
+	// sent before are sent again.
+	Resumed func(pause time.Duration, replayed uint64)
+	// Ended: nothing is left to tell the peer, and stats do not change any more.
+	// err is as Err's.
+	Ended func(s *Session, stats Stats, err error)
 }
 
 // ErrMoved is what Attach and Answer return when a newer carrier has taken the
@@ -70,8 +78,9 @@ type Session struct {
 	ready  chan struct{}
 	done   chan struct{} // closed when nothing is left to do
 
-	generation uint64   // of the newest carrier; 0: none yet
-	newest     *carrier // nil: none yet, or none any more
+	generation uint64    // of the newest carrier; 0: none yet
+	newest     *carrier  // nil: none yet, or none any more
+	paused     time.Time // when bytes ceased to flow; zero while they do
 	ackTimer   *time.Timer
 	ackDue     bool
 	ackArmed   bool
@@ -146,17 +155,27 @@ type Stats struct {
 	Received uint64 // bytes stored for the application
 	Acked    uint64 // bytes of Sent that the peer has stored
 	Carriers uint64 // carriers so far
+	Held     uint64 // bytes of Sent that are kept until the peer has stored them
+	Opened   bool   // the target was reached
+	Attached bool   // bytes flow over a carrier now
 }
 
 // Stats returns the counters so far.
 func (s *Session) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.stats()
+}
+
+func (s *Session) stats() Stats {
 	return Stats{
 		Sent:     s.m.out.end,
 		Received: s.m.in.end,
 		Acked:    min(s.m.una, s.m.out.end),
 		Carriers: s.generation,
+		Held:     uint64(s.m.out.len()),
+		Opened:   s.opened,
+		Attached: s.opened && s.newest != nil && !s.newest.hello && !s.newest.left,
 	}
 }
 
@@ -369,6 +388,7 @@ func (s *Session) abandon(err error) {
 // finish marks the session as ended and everything as told. The caller holds
 // mu.
 func (s *Session) finish() {
+	first := !s.ended()
 	s.release(s.ready)
 	s.release(s.done)
 	if s.linger != nil {
@@ -378,6 +398,9 @@ func (s *Session) finish() {
 		s.ackTimer.Stop()
 	}
 	s.m.out.clear()
+	if first && s.trace.Ended != nil {
+		s.trace.Ended(s, s.stats(), s.m.failure)
+	}
 }
 
 // release closes ch once. The caller holds mu.

@@ -72,11 +72,13 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()
 	}
 	own := s.Hello
 	own.MinVersion, own.MaxVersion = wire.MinVersion, wire.MaxVersion
-	if _, err := c.Write(wire.Append(nil, &own)); err != nil {
-		return nil, fmt.Errorf("write HELLO: %w", err)
-	}
+	// The proxy's HELLO came in the flight that ended TLS: to read it first costs
+	// no time, and two ends that both write first need buffers between them.
 	if err := readHello(c, &c.Peer); err != nil {
 		return nil, err
+	}
+	if _, err := c.Write(wire.Append(nil, &own)); err != nil {
+		return nil, fmt.Errorf("write HELLO: %w", err)
 	}
 	if c.Version, err = checkHello(&own, &c.Peer); err != nil {
 		deny(c, wire.CodeVersion, err)
