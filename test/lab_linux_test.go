@@ -30,7 +30,12 @@ const (
 	targetIP   = "10.99.0.2"
 	targetIP6  = "fd99::2"
 	targetName = "target.test" // known to the relay only
+	inetIP     = "203.0.113.1" // of the router, where a test may put a host
+	loopbackIP = "127.0.0.1"
 )
+
+// commandNames are names of the target that are commands of the programs, too.
+var commandNames = []string{"serve", "demo"}
 
 // patience bounds the wait for an event that comes at once on an idle machine.
 const patience = 15 * time.Second
@@ -183,7 +188,7 @@ func (l *lab) overlay(r role) {
 	dir := filepath.Join(netnsEtcDir, l.ns(r))
 	hosts := "127.0.0.1 localhost\n::1 localhost\n"
 	if r == relay {
-		hosts += targetIP + " " + targetName + "\n"
+		hosts += targetIP + " " + targetName + " " + strings.Join(commandNames, " ") + "\n"
 	}
 	l.check(os.MkdirAll(dir, 0o755))
 	for name, text := range map[string]string{

@@ -112,6 +112,23 @@ func needLab(t *testing.T) {
 	}
 }
 
+// needTools skips the test, or fails it where the tests are required, unless
+// programs are installed that only some tests use.
+func needTools(t *testing.T, tools ...string) {
+	t.Helper()
+	needLab(t)
+	for _, tool := range tools {
+		_, err := exec.LookPath(tool)
+		switch {
+		case err == nil:
+		case os.Getenv("SSHKA_E2E") == "require":
+			t.Fatalf("%s is not installed", tool)
+		default:
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+}
+
 // binaries builds both programs once, as they are released: static.
 var binaries = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(workDir, "bin")

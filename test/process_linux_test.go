@@ -107,17 +107,26 @@ func (p *process) send(text string) {
 
 // says reports whether stdout contains text before the time is up or the process ends.
 func (p *process) says(text string, within time.Duration) bool {
+	return p.writes(p.stdout, text, within)
+}
+
+// logs is says for stderr.
+func (p *process) logs(text string, within time.Duration) bool {
+	return p.writes(p.stderr, text, within)
+}
+
+func (p *process) writes(to *output, text string, within time.Duration) bool {
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
-		out, changed := p.stdout.read()
+		out, changed := to.read()
 		if strings.Contains(out, text) {
 			return true
 		}
 		select {
 		case <-changed:
 		case <-p.ended:
-			return strings.Contains(p.stdout.String(), text)
+			return strings.Contains(to.String(), text)
 		case <-deadline.C:
 			return false
 		}
@@ -134,6 +143,14 @@ func (p *process) expectWithin(d time.Duration, text string) {
 	p.t.Helper()
 	if !p.says(text, d) {
 		p.t.Fatalf("%s did not say %q; %s", p.name, text, p.state())
+	}
+}
+
+// expectLog fails the test unless stderr contains text within patience.
+func (p *process) expectLog(text string) {
+	p.t.Helper()
+	if !p.logs(text, patience) {
+		p.t.Fatalf("%s did not log %q; %s", p.name, text, p.state())
 	}
 }
 
@@ -175,21 +192,31 @@ func (p *process) state() string {
 // child returns the process that p started whose program is named name.
 func (p *process) child(name string) int {
 	p.t.Helper()
+	pid, ok := p.children()[name]
+	if !ok {
+		p.t.Fatalf("%s (%d) has no child %s, only %v", p.name, p.pid, name, p.children())
+	}
+	return pid
+}
+
+// children returns the processes that p started, by their programs' names.
+func (p *process) children() map[string]int {
+	p.t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid))
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	found := make(map[string]int)
 	for field := range strings.FieldsSeq(string(data)) {
-		if comm, err := os.ReadFile("/proc/" + field + "/comm"); err == nil && strings.TrimSpace(string(comm)) == name {
+		if comm, err := os.ReadFile("/proc/" + field + "/comm"); err == nil {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			return pid
+			found[strings.TrimSpace(string(comm))] = pid
 		}
 	}
-	p.t.Fatalf("%s (%d) has no child %s, only %s", p.name, p.pid, name, data)
-	return 0
+	return found
 }
 
 // gone reports whether a process of anyone's ends before the time is up.

@@ -31,30 +31,36 @@ func (s settings) with(other settings) settings {
 // configure writes a configuration file and returns its path.
 func (l *lab) configure(name, section string, s settings) string {
 	l.t.Helper()
-	text := section + ":\n"
-	var textSb35 strings.Builder
+	var text strings.Builder
+	text.WriteString(section + ":\n")
 	for _, key := range slices.Sorted(maps.Keys(s)) {
-		textSb35.WriteString("  " + key + ": " + s[key] + "\n")
+		text.WriteString("  " + key + ": " + s[key] + "\n")
 	}
-	text += textSb35.String()
-	return l.write(name, text)
+	return l.write(name, text.String())
 }
 
 // startRelay runs sshka-relay on a port, with its own key, and lists it in
 // known_relays under all its addresses. It lets the lab's user reach the target.
 func (l *lab) startRelay(t *testing.T, port int, s settings) *process {
 	t.Helper()
-	name := "relay" + strconv.Itoa(port)
+	return l.startRelayIn(t, relay, port, settings{
+		"allow": `["10.99.0.0/24:22-23", "[fd99::/64]:22", "*.test:22-23"]`,
+	}.with(s), relayIP, relayIP6)
+}
+
+// startRelayIn runs sshka-relay in a namespace that has the given addresses.
+func (l *lab) startRelayIn(t *testing.T, r role, port int, s settings, addresses ...string) *process {
+	t.Helper()
+	name := string(r) + strconv.Itoa(port)
 	config := l.configure(name+".yaml", "relay", settings{
 		"listen":          fmt.Sprintf(`[":%d"]`, port),
 		"state":           l.path(name),
 		"authorized_keys": l.path("user.pub"),
-		"allow":           `["10.99.0.0/24:22-23", "[fd99::/64]:22", "*.test:22"]`,
 	}.with(s))
-	p := l.start(t, relay, program(t, "sshka-relay"), "serve", "--config", config)
-	l.waitListening(p, relay, port)
+	p := l.start(t, r, program(t, "sshka-relay"), "serve", "--config", config)
+	l.waitListening(p, r, port)
 	key := l.fingerprint(t, config)
-	for _, ip := range []string{relayIP, relayIP6} {
+	for _, ip := range addresses {
 		l.knowRelay(t, "known_relays", net.JoinHostPort(ip, strconv.Itoa(port)), key)
 	}
 	return p
@@ -106,6 +112,35 @@ func (l *lab) proxyConfig(s settings) string {
 func (l *lab) through(t *testing.T, s settings) string {
 	t.Helper()
 	return fmt.Sprintf("-oProxyCommand=%s --config %s %%h %%p", program(t, "sshka-proxy"), l.proxyConfig(s))
+}
+
+// startDaemon runs sshka-proxy serve beside the client. It returns when the link
+// is up and all that it listens on is there, of which the admin address is the last.
+func (l *lab) startDaemon(t *testing.T, s settings) *process {
+	t.Helper()
+	p := l.start(t, client, program(t, "sshka-proxy"), "serve", "--config", l.proxyConfig(s))
+	p.expectLog(`"msg":"link up"`)
+	p.expectLog(`"for":"metrics and health"`)
+	return p
+}
+
+// expectLinks waits until as many TCP connections lead from the client to a relay's
+// port as wanted, and fails the test after patience.
+func (l *lab) expectLinks(t *testing.T, port, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("ip", "netns", "exec", l.ns(client), "ss", "-Htn", "state", "established", fmt.Sprintf("dport = :%d", port)).Output()
+		if err != nil {
+			t.Fatalf("ss: %v", err)
+		}
+		got := bytes.Count(out, []byte("\n"))
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections lead to port %d, want %d:\n%s", got, port, want, out)
+		}
+	}
 }
 
 // idle lets time pass on a real NAT's timer: the one thing here that no event replaces.

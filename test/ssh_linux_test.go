@@ -2,9 +2,12 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 )
 
 const sshdPath = "/usr/sbin/sshd"
@@ -19,7 +22,8 @@ func (l *lab) makeKeys() {
 	host, err := os.ReadFile(l.path("host.pub"))
 	l.check(err)
 	var known strings.Builder
-	for _, name := range []string{relayIP, relayIP6, targetIP, targetIP6, targetName} {
+	names := append([]string{relayIP, relayIP6, targetIP, targetIP6, targetName, inetIP, loopbackIP}, commandNames...)
+	for _, name := range names {
 		fmt.Fprintf(&known, "%s %s", name, host)
 	}
 	l.write("known_hosts", known.String())
@@ -39,6 +43,20 @@ Host *
 	ControlMaster no
 	ControlPath none
 `, l.path("user"), l.path("known_hosts")))
+}
+
+// hostPrint returns the fingerprint of the sshds' key, SHA256:….
+func (l *lab) hostPrint(t *testing.T) string {
+	t.Helper()
+	line, err := os.ReadFile(l.path("host.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssh.FingerprintSHA256(key)
 }
 
 // startSSHD runs an sshd on port 22 of addresses that lets the lab's user in as
@@ -64,14 +82,11 @@ ClientAliveInterval 0
 MaxStartups 200
 Subsystem sftp internal-sftp
 `, l.path("host"), l.path("user.pub"))
-	var configSb67 strings.Builder
+	var listen strings.Builder
 	for _, address := range addresses {
-		if strings.Contains(address, ":") {
-			address = "[" + address + "]"
-		}
-		configSb67.WriteString("ListenAddress " + address + ":22\n")
+		listen.WriteString("ListenAddress " + net.JoinHostPort(address, "22") + "\n")
 	}
-	config += configSb67.String()
+	config += listen.String()
 	p := l.start(l.t, r, sshdPath, "-D", "-e", "-f", l.write("sshd_config_"+string(r), config))
 	l.waitListening(p, r, 22)
 }

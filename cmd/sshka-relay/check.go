@@ -35,8 +35,8 @@ func check(f *flags, u *ui) error {
 	for _, p := range problems {
 		errs = append(errs, errors.New(p.String()))
 	}
-	if keys == 0 && len(problems) == 0 {
-		errs = append(errs, fmt.Errorf("%s authorizes nobody: add a line from a user's .pub file", places.AuthorizedKeys))
+	if keys == 0 {
+		errs = append(errs, fmt.Errorf("nobody can use this relay: put the line of a user's .pub file into %s", places.AuthorizedKeys))
 	}
 	for _, a := range file.Relay.Listen {
 		fmt.Fprintf(u.out, "listen           %s\n", a)

@@ -27,15 +27,16 @@ type sim struct {
 func serveSim(s *Server, forward string, dial func(ctx context.Context) error) *sim {
 	v := &sim{}
 	var ours, conn *simnet.Conn
+	given := false
 	v.client, conn = simnet.Pipe(simnet.Line{})
 	v.target, ours = simnet.Pipe(simnet.Line{})
 	s.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		if dial != nil {
 			if err := dial(ctx); err != nil {
-				ours.Close()
 				return nil, err
 			}
 		}
+		given = true
 		return ours, nil
 	}
 	s.Trace = &Trace{Refused: func(_ Client, err error) { v.refused = err }}
@@ -43,7 +44,9 @@ func serveSim(s *Server, forward string, dial func(ctx context.Context) error) *
 	ctx, v.stop = context.WithCancel(context.Background())
 	v.wg.Go(func() {
 		s.serveConn(ctx, conn, forward)
-		ours.Close()
+		if !given {
+			ours.Close()
+		}
 	})
 	return v
 }
@@ -209,6 +212,47 @@ func TestAConnectionThatComesTooLateIsClosed(t *testing.T) {
 			t.Errorf("%v", v.refused)
 		}
 	})
+}
+
+// parting is a client at whose answer the Server is told to end.
+type parting struct {
+	*script
+	cancel context.CancelFunc
+	first  chan string // how it ended
+}
+
+func (c *parting) Write(p []byte) (int, error) {
+	n, err := c.script.Write(p)
+	c.cancel()
+	how := <-c.first
+	c.first <- how
+	return n, err
+}
+
+func (c *parting) say(how string) {
+	select {
+	case c.first <- how:
+	default: // not the first
+	}
+}
+
+func (c *parting) Abort(error) { c.say("abort") }
+
+func (c *parting) Close() error {
+	c.say("close")
+	return c.script.Close()
+}
+
+// TestAnEndAfterTheAnswerIsNoCleanEnd: the client has heard that its target is
+// reached, and must not take the end of the Server for the target's.
+func TestAnEndAfterTheAnswerIsNoCleanEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	client := &parting{&script{parts: [][]byte{[]byte(ways[3].hello)}}, cancel, make(chan string, 1)}
+	s := &Server{Dial: func(context.Context, string, string) (net.Conn, error) { return &script{}, nil }}
+	s.serveConn(ctx, client, "")
+	if how := <-client.first; how != "abort" || client.closed == 0 {
+		t.Errorf("the client saw %s, closed %d times", how, client.closed)
+	}
 }
 
 // failing is a listener whose Accept fails a few times.

@@ -81,7 +81,7 @@ func anotherUser(t *testing.T, address string, uid uint32, env ...string) string
 	cmd := exec.CommandContext(t.Context(), "/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.Dir = "/"
-	cmd.Env = append([]string{clientOf + "=" + address, "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}, env...)
+	cmd.Env = append([]string{clientOf + "=" + address, "GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
