@@ -24,6 +24,19 @@ help: ## this list
 build: ## both programs, static, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
+.PHONY: demo
+demo: ## half a minute: an ssh that dies in a forgetful router, and one that lives
+	$(GO) run ./cmd/sshka-proxy demo
+
+# The printed lines work from another terminal, against this machine's own sshd.
+.PHONY: run
+run: build ## the daemon with config.example.yaml and a relay in itself, to try
+	@echo 'try, in another terminal (each logs in to the sshd of this machine):'
+	@echo '  ssh -o ProxyCommand="$(CURDIR)/bin/sshka-proxy --relay embedded %h %p" localhost'
+	@echo '  ssh -o ProxyCommand="nc -X 5 -x 127.0.0.1:1080 %h %p" localhost'
+	@echo '  curl http://127.0.0.1:9470/metrics'
+	bin/sshka-proxy serve --config config.example.yaml --relay embedded
+
 # The race detector needs a C compiler. The end-to-end tests skip themselves.
 .PHONY: test
 test: ## the tests that need nothing but Go

@@ -122,4 +122,4 @@ func oneLine(t *testing.T, p *process) string {
 }
 
 // sshOwn marks the lines that ssh adds when its ProxyCommand ends early.
-var sshOwn = []string{"client_loop: send disconnect: ", "kex_exchange_identification: ", "Connection closed by ", "Connection reset by ", "banner exchange: "}
+var sshOwn = []string{"client_loop: send disconnect: ", " closed by remote host.", "kex_exchange_identification: ", "Connection closed by ", "Connection reset by ", "banner exchange: "}

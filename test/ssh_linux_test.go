@@ -22,7 +22,7 @@ func (l *lab) makeKeys() {
 	host, err := os.ReadFile(l.path("host.pub"))
 	l.check(err)
 	var known strings.Builder
-	names := append([]string{relayIP, relayIP6, targetIP, targetIP6, targetName, inetIP, loopbackIP}, commandNames...)
+	names := append([]string{relayIP, relayIP6, targetIP, targetIP6, targetName, inetIP, loopbackIP, "localhost"}, commandNames...)
 	for _, name := range names {
 		fmt.Fprintf(&known, "%s %s", name, host)
 	}

@@ -67,7 +67,8 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 
-	daemon := client.Owner{Carriers: daemonOf(file, s), Relay: cfg.Dialer.Relay}
+	// Why its link is lost only the daemon knows: the error says where to look.
+	daemon := client.Owner{Carriers: daemonOf(file, s), Relay: cfg.Dialer.Relay + " on the daemon's link"}
 	switch err := daemon.Start(ctx, life, s, stdio.Early); {
 	case err == nil:
 		log.Debug("using the daemon's link", "socket", file.Proxy.Socket)
