@@ -44,6 +44,8 @@ type house struct {
 	mu       sync.Mutex
 	uplink   *simnet.Conn // the proxy's end of the newest link
 	missed   atomic.Int64
+	ended    atomic.Int64 // sessions, at the relay
+	down     atomic.Bool  // the relay refuses connections
 	lost     []*link.LostError
 	targets  []*simnet.Conn // the targets' ends, newest last
 	stopServ context.CancelFunc
@@ -54,7 +56,9 @@ type options struct {
 	heartbeat heartbeat.Policy
 	target    func(c *simnet.Conn) // what runs on a target; nil echoes
 	dialErr   error                // what the relay's dial returns instead
+	window    time.Duration        // how long the relay keeps a session; 0: it ends with its link
 	fallback  *client.Direct
+	limits    relay.Limits
 }
 
 type everyone struct{}
@@ -125,7 +129,12 @@ func build(t *testing.T, o options) *house {
 			},
 		},
 		Heartbeat: o.heartbeat,
-		Trace:     &relay.Trace{Link: trace},
+		Window:    o.window,
+		Limits:    o.limits,
+		Trace: &relay.Trace{
+			Link:  trace,
+			Ended: func(session.Stats, error) { h.ended.Add(1) },
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +146,9 @@ func build(t *testing.T, o options) *house {
 			Trust:      transport.Trust{Pins: []string{relayKey.Fingerprint}},
 			Identities: func(context.Context) (*keyauth.Identities, error) { return ids, nil },
 			NetDial: func(context.Context, string, string) (net.Conn, error) {
+				if h.down.Load() {
+					return nil, syscall.ECONNREFUSED
+				}
 				a, b := simnet.Pipe(o.line)
 				h.mu.Lock()
 				h.uplink = a
@@ -200,6 +212,13 @@ func (h *house) dial(t *testing.T) *session.Session {
 		t.Fatalf("%T", conn)
 	}
 	return s
+}
+
+// cut resets the link there is.
+func (h *house) cut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uplink.Cut()
 }
 
 // listener hands out connections that are put into it.
@@ -339,9 +358,7 @@ func TestALostLinkIsDialledAgain(t *testing.T) {
 		h := build(t, options{line: simnet.Line{Delay: 10 * time.Millisecond}})
 		c := h.dial(t)
 		roundTrip(t, c, "before")
-		h.mu.Lock()
-		h.uplink.Cut()
-		h.mu.Unlock()
+		h.cut()
 		_, err := c.Read(make([]byte, 1))
 		var lost *client.LostError
 		if !errors.As(err, &lost) || !strings.Contains(err.Error(), "the link to relay relay.test:7422 was lost (reset)") {

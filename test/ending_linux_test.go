@@ -14,7 +14,9 @@ func TestNothingStaysWhenAProgramIsKilled(t *testing.T) {
 	t.Parallel()
 	const within = 2 * time.Second
 	l := newLab(t)
-	l.startRelay(t, relayPort, nil)
+	// A proxy that was killed cannot say goodbye: to the relay its link is lost, and
+	// the session waits for as long as the window says.
+	l.startRelay(t, relayPort, settings{"session": "{window: 1s}"})
 	for _, tt := range []struct {
 		name   string
 		signal unix.Signal

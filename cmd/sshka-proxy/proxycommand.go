@@ -59,26 +59,38 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 }
 
 // through carries the client through the relay, over the daemon's link or one of
-// its own.
+// its own, and from one to the other when a link is lost.
 func through(ctx context.Context, file *config.File, target wire.Target, stdio *inbound.Stdio, u *ui, log *slog.Logger) int {
 	cfg := file.Client(agent(), os.Getenv)
-	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
+	cfg.Log = log
+	cfg.Dialer.Recorded = u.recorded
+	cfg.Trace = &client.Trace{
+		FellBack: func(address string, err error) { u.notice("%v; going to %s directly", err, address) },
+	}
+	traceBeats(&cfg.Trace.Link, log)
+
 	// Link and session outlive the signal for as long as the last bytes need.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	own := &ownLink{life: life, file: file, cfg: cfg}
+	defer own.running.Wait()
 	defer end()
 
-	// Why its link is lost only the daemon knows: the error says where to look.
-	daemon := client.Owner{Carriers: daemonOf(file, s), Relay: cfg.Dialer.Relay + " on the daemon's link"}
-	switch err := daemon.Start(ctx, life, s, stdio.Early); {
+	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
+	owner := client.Owner{
+		Carriers: client.Either{First: daemonOf(file, s), Then: own},
+		Relay:    cfg.Dialer.Relay,
+		Log:      log,
+	}
+	err := owner.Start(ctx, life, s, stdio.Early)
+	switch {
 	case err == nil:
-		log.Debug("using the daemon's link", "socket", file.Proxy.Socket)
 		return carry(ctx, s, cfg.Dialer.Relay, stdio, u)
 	case ctx.Err() != nil:
-		return exitDone
-	default:
-		log.Debug("opening a link", "reason", err)
+		return exitDone // ssh has gone before we were there
+	case own.client != nil && own.client.FallsBack(ctx, target.String(), err):
+		return direct(ctx, cfg.Fallback, target, stdio, u)
 	}
-	return alone(ctx, life, file, cfg, s, stdio, u, log)
+	return u.fail(err, target.Host)
 }
 
 // daemonOf is the daemon as a source of carriers for s.
@@ -92,43 +104,53 @@ func daemonOf(file *config.File, s *session.Session) *inbound.Daemon {
 	}
 }
 
-// alone carries s over a link of its own.
-func alone(ctx, life context.Context, file *config.File, cfg client.Config, s *session.Session, stdio *inbound.Stdio, u *ui, log *slog.Logger) int {
-	target := s.Target()
-	cfg.Log = log
-	cfg.Dialer.Recorded = u.recorded
-	cfg.Trace = &client.Trace{
-		FellBack: func(address string, err error) { u.notice("%v; going to %s directly", err, address) },
-	}
-	traceBeats(&cfg.Trace.Link, log)
-	life, end := context.WithCancel(life)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer end()
-	if file.Proxy.Relay == config.RelayEmbedded {
-		e, err := embed(file, &cfg, log, nil)
-		if err != nil {
-			return u.fail(err, "")
-		}
-		wg.Go(func() { _ = e.serve(life) })
-	}
-	c, err := client.New(cfg)
-	if err != nil {
-		return u.fail(usageError{err}, "")
-	}
-	wg.Go(func() { _ = c.Run(life) }) // Start returns the error
+// ownLink is a link of this process's own, dialled when it is first asked for.
+// One session asks, one time after the other.
+type ownLink struct {
+	life context.Context //nolint:containedctx // of the link, not of a call
+	file *config.File
+	cfg  client.Config
 
-	owner := client.Owner{Carriers: c, Relay: cfg.Dialer.Relay}
-	err = owner.Start(ctx, life, s, stdio.Early)
-	switch {
-	case err == nil:
-		return carry(ctx, s, cfg.Dialer.Relay, stdio, u)
-	case ctx.Err() != nil:
-		return exitDone // ssh has gone before we were there
-	case c.FallsBack(ctx, target.String(), err):
-		return direct(ctx, cfg.Fallback, target, stdio, u)
+	client  *client.Client // nil: not asked for yet
+	running sync.WaitGroup
+}
+
+func (o *ownLink) start() (*client.Client, error) {
+	if o.client != nil {
+		return o.client, nil
 	}
-	return u.fail(err, target.Host)
+	if o.file.Proxy.Relay == config.RelayEmbedded {
+		e, err := embed(o.file, &o.cfg, o.cfg.Log, nil)
+		if err != nil {
+			return nil, err
+		}
+		o.running.Go(func() { _ = e.serve(o.life) })
+	}
+	c, err := client.New(o.cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	o.client = c
+	o.running.Go(func() { _ = c.Run(o.life) }) // Open returns the error
+	return c, nil
+}
+
+// Open opens a carrier on the link (client.Carriers).
+func (o *ownLink) Open(ctx context.Context) (*client.Carrier, error) {
+	c, err := o.start()
+	if err != nil {
+		return nil, err
+	}
+	return c.Open(ctx)
+}
+
+// Reopen opens another, when there is a link again.
+func (o *ownLink) Reopen(ctx context.Context) (*client.Carrier, error) {
+	c, err := o.start()
+	if err != nil {
+		return nil, err
+	}
+	return c.Reopen(ctx)
 }
 
 // passFD lets the daemon run the session and hands its connection to ssh.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -51,7 +50,7 @@ type daemon struct {
 	metrics *metrics.Metrics
 
 	dial inbound.Dial
-	open func(ctx context.Context) (io.ReadWriteCloser, error) // nil: no link
+	open func(ctx context.Context) (*client.Carrier, error) // nil: no link
 	up   func() error
 }
 

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
@@ -18,13 +17,6 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
-// How long to wait between attempts to reach the relay: the first after a lost
-// link follows at once, then full jitter below a bound that doubles.
-const (
-	minBackoff = 50 * time.Millisecond
-	maxBackoff = 5 * time.Second
-)
-
 // ErrClosed is returned once Run has ended.
 var ErrClosed = errors.New("client closed")
 
@@ -32,6 +24,9 @@ var ErrClosed = errors.New("client closed")
 type Client struct {
 	cfg  Config
 	kick chan struct{} // a session wants a link now; never closed
+
+	waiting atomic.Int64 // sessions that have lost their carrier
+
 	gone chan struct{} // closed when Run has ended
 
 	owner Owner
@@ -47,6 +42,7 @@ type attempt struct {
 	done chan struct{} // closed when link or err is set
 	over chan struct{} // closed when another attempt has taken its place
 	link *link.Link
+	peer wire.Hello // the relay's
 	err  error
 }
 
@@ -65,7 +61,7 @@ func New(cfg Config) (*Client, error) {
 		gone:    make(chan struct{}),
 		attempt: newAttempt(),
 	}
-	c.owner = Owner{Carriers: c, Relay: cfg.Dialer.Relay}
+	c.owner = Owner{Carriers: c, Relay: cfg.Dialer.Relay, Log: c.cfg.Log}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -79,19 +75,17 @@ func (c *Client) Run(ctx context.Context) error {
 		c.end()
 		c.owner.Wait()
 	}()
-	backoff, everUp := time.Duration(0), false
+	var pause redial
+	everUp := false
 	for ctx.Err() == nil {
+		start := time.Now()
 		up, err := c.try(ctx)
-		switch {
-		case up:
-			backoff, everUp = 0, true
-		case !everUp && final(err):
+		if !up && !everUp && final(err) {
 			return err
-		default:
-			backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		}
+		everUp = everUp || up
 		select {
-		case <-time.After(rand.N(backoff + 1)):
+		case <-time.After(pause.next(up, time.Since(start), c.waiting.Load() > 0)):
 		case <-c.kick:
 		case <-ctx.Done():
 		}
@@ -110,11 +104,16 @@ func (c *Client) try(ctx context.Context) (up bool, err error) {
 	a := c.attempt
 	c.mu.Unlock()
 	start := time.Now()
-	conn, err := c.cfg.Dialer.Dial(ctx)
+	dialer := *c.cfg.Dialer
+	if c.waiting.Load() > 0 && dialer.ConnectTimeout == 0 && dialer.HandshakeTimeout == 0 {
+		dialer.ConnectTimeout, dialer.HandshakeTimeout = waitingConnect, waitingHandshake
+	}
+	conn, err := dialer.Dial(ctx)
 	if c.cfg.Trace.Dialled != nil {
 		c.cfg.Trace.Dialled(time.Since(start), err)
 	}
 	if err == nil {
+		a.peer = conn.Peer
 		a.link, err = link.Client(conn.Conn, conn.Meter, link.Config{Heartbeat: c.cfg.Heartbeat, Trace: &c.cfg.Trace.Link})
 	}
 	if err != nil {
@@ -147,7 +146,7 @@ func final(err error) bool {
 
 // await returns the link. When there is none it waits for the attempt under way,
 // or asks for one, and returns why that failed.
-func (c *Client) await(ctx context.Context) (*link.Link, error) {
+func (c *Client) await(ctx context.Context) (*attempt, error) {
 	failed := false // an attempt that began before now
 	for first := true; ; first = false {
 		c.mu.Lock()
@@ -174,7 +173,7 @@ func (c *Client) await(ctx context.Context) (*link.Link, error) {
 			default:
 			}
 		case a.link.Err() == nil:
-			return a.link, nil
+			return a, nil
 		}
 		select {
 		case <-a.over:
@@ -189,17 +188,65 @@ func (c *Client) await(ctx context.Context) (*link.Link, error) {
 	}
 }
 
-// Open opens a carrier as soon as there is a link.
-func (c *Client) Open(ctx context.Context) (io.ReadWriteCloser, error) {
+// Open opens a carrier as soon as there is a link (Carriers).
+func (c *Client) Open(ctx context.Context) (*Carrier, error) { return c.openCarrier(ctx, c.await) }
+
+// Reopen opens a carrier as soon as there is a link, however long that takes
+// (Carriers). While somebody waits here the relay is dialled more often.
+func (c *Client) Reopen(ctx context.Context) (*Carrier, error) {
+	if c.waiting.Add(1) == 1 {
+		select {
+		case c.kick <- struct{}{}: // ends a longer pause
+		default:
+		}
+	}
+	defer c.waiting.Add(-1)
+	return c.openCarrier(ctx, c.awaitPatiently)
+}
+
+func (c *Client) openCarrier(ctx context.Context, await func(context.Context) (*attempt, error)) (*Carrier, error) {
 	for {
-		l, err := c.await(ctx)
+		a, err := await(ctx)
 		if err != nil {
 			return nil, err
 		}
-		carrier, err := l.Open(ctx)
-		if err == nil || l.Err() == nil || ctx.Err() != nil {
-			return carrier, err
+		carrier, err := a.link.Open(ctx)
+		if err == nil {
+			return &Carrier{ReadWriteCloser: carrier, Instance: a.peer.Instance, Window: a.peer.Window}, nil
+		}
+		if a.link.Err() == nil || ctx.Err() != nil {
+			return nil, err
 		} // else lost meanwhile: the next one
+	}
+}
+
+// awaitPatiently is await that takes no failure for an answer, but for one that
+// no retry mends.
+func (c *Client) awaitPatiently(ctx context.Context) (*attempt, error) {
+	for {
+		c.mu.Lock()
+		a := c.attempt
+		c.mu.Unlock()
+		select {
+		case <-a.done:
+			if a.err == nil && a.link.Err() == nil {
+				return a, nil
+			}
+		case <-c.gone:
+			return nil, ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		select {
+		case <-a.over:
+		case <-c.gone:
+			return nil, ErrClosed
+		case <-ctx.Done():
+			if a.err != nil {
+				return nil, a.err
+			}
+			return nil, context.Cause(ctx)
+		}
 	}
 }
 

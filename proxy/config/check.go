@@ -74,7 +74,7 @@ func (c *checker) proxy(p *Proxy) {
 	}
 	c.admin("proxy.admin", p.Admin)
 	c.heartbeat("proxy.heartbeat", p.Heartbeat)
-	c.session("proxy.session", p.Session)
+	c.buffer("proxy.session.buffer", p.Session.Buffer)
 }
 
 func (c *checker) relay(r *Relay) {
@@ -95,10 +95,11 @@ func (c *checker) relay(r *Relay) {
 	}
 	c.admin("relay.admin", r.Admin)
 	c.heartbeat("relay.heartbeat", r.Heartbeat)
-	c.session("relay.session", r.Session)
+	c.buffer("relay.session.buffer", r.Session.Buffer)
 	c.positive("relay.limits.links", r.Limits.Links)
 	c.positive("relay.limits.handshakes", r.Limits.Handshakes)
 	c.positive("relay.limits.sessions_per_link", r.Limits.SessionsPerLink)
+	c.positive("relay.limits.sessions_per_key", r.Limits.SessionsPerKey)
 	if r.Limits.HandshakeTimeout == 0 {
 		c.complain("relay.limits.handshake_timeout", "0 would refuse everybody; write a duration such as 10s")
 	}
@@ -158,9 +159,9 @@ func (c *checker) heartbeat(path string, h Heartbeat) {
 	}
 }
 
-func (c *checker) session(path string, s Session) {
-	if s.Buffer < minBuffer || s.Buffer > maxBuffer {
-		c.complain(path+".buffer", "%s is out of range; write %s to %s", s.Buffer, minBuffer, maxBuffer)
+func (c *checker) buffer(path string, b Size) {
+	if b < minBuffer || b > maxBuffer {
+		c.complain(path, "%s is out of range; write %s to %s", b, minBuffer, maxBuffer)
 	}
 }
 

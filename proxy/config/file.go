@@ -82,7 +82,7 @@ type Relay struct {
 	// Heartbeat is how the relay beats.
 	Heartbeat Heartbeat `yaml:"heartbeat"`
 	// Session is about every session.
-	Session Session `yaml:"session"`
+	Session RelaySession `yaml:"session"`
 	// Limits bound what others may take.
 	Limits Limits `yaml:"limits"`
 	// Admin is the address for metrics and health. Empty: none.
@@ -108,6 +108,15 @@ type Session struct {
 	Buffer Size `yaml:"buffer"`
 }
 
+// RelaySession is about every session at a relay.
+type RelaySession struct {
+	// Buffer is as in Session.
+	Buffer Size `yaml:"buffer"`
+	// Window is how long a session is kept whose link is lost. Zero: it ends with
+	// its link.
+	Window Duration `yaml:"window"`
+}
+
 // Limits bound what others may take from a relay.
 type Limits struct {
 	// Links is how many links there are at a time.
@@ -118,6 +127,9 @@ type Limits struct {
 	HandshakeTimeout Duration `yaml:"handshake_timeout"`
 	// SessionsPerLink is how many sessions one link carries.
 	SessionsPerLink int `yaml:"sessions_per_link"`
+	// SessionsPerKey is how many sessions one key holds, those included whose link
+	// is lost.
+	SessionsPerKey int `yaml:"sessions_per_key"`
 }
 
 // Log is what is logged and how.
@@ -149,8 +161,8 @@ func Defaults() *File {
 			Allow:           []string{"localhost:22", "*:22"},
 			TargetKeepalive: seconds(20),
 			Heartbeat:       Heartbeat{Interval: seconds(60), Timeout: seconds(15), CountMax: 3},
-			Session:         Session{Buffer: 4 * MiB},
-			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), SessionsPerLink: 1024},
+			Session:         RelaySession{Buffer: 4 * MiB, Window: seconds(24 * 3600)},
+			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), SessionsPerLink: 1024, SessionsPerKey: 1024},
 			Admin:           "127.0.0.1:9471",
 			Log:             log,
 		},

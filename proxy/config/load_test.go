@@ -30,7 +30,7 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"two-documents":   {":4: a second document; one file holds one"},
 		"unknown-section": {":1: proxi: unknown key; did you mean proxy?"},
 		"unknown-key":     {":4: proxy.heartbeat.intervall: unknown key; did you mean interval?"},
-		"unknown-key-far": {":3: relay.session.colour: unknown key; known here: buffer"},
+		"unknown-key-far": {":3: relay.session.colour: unknown key; known here: buffer, window"},
 		"unknown-key-flow": {
 			":3: proxy.heartbeat.timeuot: unknown key; did you mean timeout?",
 		},
@@ -42,7 +42,7 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"admin-no-port":       {`:2: relay.admin: "localhost" is not an address to listen on; write :PORT, HOST:PORT or [IPV6]:PORT`},
 		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, admin, log"},
 		"section-is-text":     {":2: proxy.heartbeat: a text where a section belongs; write its keys: interval, timeout, count_max"},
-		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, sessions_per_link"},
+		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, sessions_per_link, sessions_per_key"},
 		"no-value":            {":2: relay.allow: has no value; write one or remove the key"},
 		"no-value-trust":      {":2: proxy.trust: has no value; write one or remove the key"},
 		"text-is-number":      {":2: proxy.relay: a number where a text belongs; put it in quotes"},
@@ -172,8 +172,8 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Deny:            []string{"prod-*:*"},
 		TargetKeepalive: 0,
 		Heartbeat:       Heartbeat{Interval: 90 * second, Timeout: 30 * second, CountMax: 5},
-		Session:         Session{Buffer: 64 * MiB},
-		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, SessionsPerLink: 4},
+		Session:         RelaySession{Buffer: 64 * MiB, Window: 90 * second},
+		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, SessionsPerLink: 4, SessionsPerKey: 5},
 		Admin:           "",
 		Log:             Log{Level: 8, Format: FormatText},
 	}

@@ -80,11 +80,13 @@ func (f *File) Server(agent string, key *transport.RelayKey, who keyauth.Authori
 		},
 		Heartbeat: r.Heartbeat.Policy(),
 		Buffer:    int(r.Session.Buffer),
+		Window:    time.Duration(r.Session.Window),
 		Limits: relay.Limits{
 			Links:            r.Limits.Links,
 			Handshakes:       r.Limits.Handshakes,
 			HandshakeTimeout: time.Duration(r.Limits.HandshakeTimeout),
 			SessionsPerLink:  r.Limits.SessionsPerLink,
+			SessionsPerKey:   r.Limits.SessionsPerKey,
 		},
 	}, nil
 }

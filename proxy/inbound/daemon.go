@@ -2,9 +2,9 @@ package inbound
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"time"
@@ -31,20 +31,29 @@ var ErrNoDaemon = errors.New("no daemon to use")
 
 // Open opens a carrier on the daemon's link (client.Carriers). It takes at most a
 // second. An error matches ErrNoDaemon.
-func (d *Daemon) Open(ctx context.Context) (io.ReadWriteCloser, error) {
+func (d *Daemon) Open(ctx context.Context) (*Carrier, error) {
 	ctx, cancel := context.WithTimeout(ctx, daemonTime)
 	defer cancel()
-	c, err := d.ask(ctx, request{Request: requestCarrier, PID: os.Getpid(), Target: d.Target, Session: d.Session})
+	c, a, err := d.ask(ctx, request{Request: requestCarrier, PID: os.Getpid(), Target: d.Target, Session: d.Session})
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	carrier := &Carrier{ReadWriteCloser: c, Window: time.Duration(a.Window) * time.Millisecond}
+	if n, err := hex.Decode(carrier.Instance[:], []byte(a.Instance)); err != nil || n != len(carrier.Instance) {
+		c.Close()
+		return nil, fmt.Errorf("%w: it names no relay instance", ErrNoDaemon)
+	}
+	return carrier, nil
 }
+
+// Reopen is Open: the daemon has a link or has none (client.Carriers).
+func (d *Daemon) Reopen(ctx context.Context) (*Carrier, error) { return d.Open(ctx) }
 
 // Dial lets the daemon open a session to d.Target and returns the connection that
 // carries it, for a program that takes it over. No byte of it has been read.
 func (d *Daemon) Dial(ctx context.Context) (*net.UnixConn, error) {
-	return d.ask(ctx, request{Request: requestDial, PID: os.Getpid(), Target: d.Target})
+	c, _, err := d.ask(ctx, request{Request: requestDial, PID: os.Getpid(), Target: d.Target})
+	return c, err
 }
 
 // RequestError is what the daemon answered to a request.
@@ -55,50 +64,50 @@ func (e *RequestError) Error() string { return e.Message }
 // Is makes a RequestError match ErrNoDaemon.
 func (e *RequestError) Is(target error) bool { return target == ErrNoDaemon }
 
-func (d *Daemon) ask(ctx context.Context, req request) (*net.UnixConn, error) {
+func (d *Daemon) ask(ctx context.Context, req request) (*net.UnixConn, answer, error) {
+	var a answer
 	if d.Path == "" {
-		return nil, ErrNoDaemon
+		return nil, a, ErrNoDaemon
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", d.Path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return nil, a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	c, ok := conn.(*net.UnixConn)
 	if !ok || !sameUser(c) {
 		conn.Close()
-		return nil, fmt.Errorf("%w: %s is another user's", ErrNoDaemon, d.Path)
+		return nil, a, fmt.Errorf("%w: %s is another user's", ErrNoDaemon, d.Path)
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	err = d.talk(c, req)
+	a, err = d.talk(c, req)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		c.Close()
-		return nil, err
+		return nil, a, err
 	}
-	return c, nil
+	return c, a, nil
 }
 
 // talk says what is wanted and reads the answer.
-func (d *Daemon) talk(c net.Conn, req request) error {
+func (d *Daemon) talk(c net.Conn, req request) (a answer, err error) {
 	var hello greeting
 	if err := readLine(c, &hello); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	if hello.Version != d.Version || hello.Relay != d.Relay {
-		return fmt.Errorf("%w: it is version %s for relay %s", ErrNoDaemon, hello.Version, hello.Relay)
+		return a, fmt.Errorf("%w: it is version %s for relay %s", ErrNoDaemon, hello.Version, hello.Relay)
 	}
 	if err := writeLine(c, req); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
-	var a answer
 	if err := readLine(c, &a); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+		return a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	if a.Error != "" {
-		return &RequestError{a.Error}
+		return a, &RequestError{a.Error}
 	}
-	return nil
+	return a, nil
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // The daemon's unix socket: a line of JSON each way, then bytes.
@@ -23,7 +24,7 @@ import (
 //	daemon ─▶ client   {"version":"1.0.0","relay":"relay.example.com:7422"}
 //	client ─▶ daemon   {"request":"carrier","pid":4711,"target":"db:22","session":"0f3c…"}
 //	               or  {"request":"dial","pid":4711,"target":"db:22"}
-//	daemon ─▶ client   {} or {"error":"…"}
+//	daemon ─▶ client   {} or {"error":"…"}; to a carrier {"instance":"9ab0…","window":86400000}
 //	both                bytes: of a carrier, or of the target
 //
 // Both ends are of one version, or do not talk: so the form may change.
@@ -62,7 +63,19 @@ type request struct {
 
 // answer is what becomes of it.
 type answer struct {
-	Error string `json:"error,omitempty"`
+	Error    string `json:"error,omitempty"`
+	Instance string `json:"instance,omitempty"` // the relay's, in hexadecimal
+	Window   int64  `json:"window,omitempty"`   // the relay's, in milliseconds
+}
+
+// Carrier is a carrier and the relay process that it leads to.
+type Carrier struct {
+	io.ReadWriteCloser
+	// Instance is the relay process.
+	Instance wire.ID
+	// Window is how long that relay keeps a session whose link is lost. Zero: it
+	// ends with its link.
+	Window time.Duration
 }
 
 // Dial opens a connection to address, HOST:PORT. Names go to the relay as they
@@ -77,7 +90,7 @@ type Socket struct {
 	// Relay is the relay's address. A client that wants another goes its own way.
 	Relay string
 	// Open opens a carrier on the daemon's link.
-	Open func(ctx context.Context) (io.ReadWriteCloser, error)
+	Open func(ctx context.Context) (*Carrier, error)
 	// Dial opens a session of the daemon's own.
 	Dial Dial
 	// Log is for a person; nil discards.
@@ -185,10 +198,11 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 		return err
 	}
 	var conn splice.Conn
+	var a answer
 	var err error
 	switch req.Request {
 	case requestCarrier:
-		conn, err = s.carrier(ctx)
+		conn, err = s.carrier(ctx, &a)
 	case requestDial:
 		conn, err = s.dial(ctx, req.Target)
 	default:
@@ -197,7 +211,7 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	if err != nil {
 		return errors.Join(err, writeLine(c, answer{Error: err.Error()}))
 	}
-	if err := writeLine(c, answer{}); err != nil {
+	if err := writeLine(c, a); err != nil {
 		conn.Close()
 		return err
 	}
@@ -206,13 +220,14 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	return splice.Join(ctx, c, conn).Err
 }
 
-func (s *Socket) carrier(ctx context.Context) (splice.Conn, error) {
+func (s *Socket) carrier(ctx context.Context, a *answer) (splice.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, linkTime)
 	defer cancel()
 	c, err := s.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	a.Instance, a.Window = c.Instance.String(), c.Window.Milliseconds()
 	return carrierConn{c}, nil
 }
 

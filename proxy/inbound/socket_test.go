@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/internal/simnet"
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // daemon is a Socket that serves, with an echo behind it.
@@ -40,7 +41,9 @@ func startDaemon(t *testing.T) *daemon {
 	d.socket = Socket{
 		Version: "1.2.3",
 		Relay:   "relay.test:7422",
-		Open:    func(context.Context) (io.ReadWriteCloser, error) { return echo(), nil },
+		Open: func(context.Context) (*Carrier, error) {
+			return &Carrier{ReadWriteCloser: echo(), Instance: wire.ID{9}, Window: time.Hour}, nil
+		},
 		Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 			if address == "refused:22" {
 				return nil, errors.New("refused:22 refused the connection")
@@ -86,6 +89,9 @@ func TestSocketCarriesCarriersAndSessions(t *testing.T) {
 	carrier, err := d.client().Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if carrier.Instance != (wire.ID{9}) || carrier.Window != time.Hour {
+		t.Errorf("%+v", carrier)
 	}
 	conn, err := d.client().Dial(t.Context())
 	if err != nil {

@@ -316,6 +316,9 @@ func (l *Link) Open(ctx context.Context) (io.ReadWriteCloser, error) {
 		if c != nil {
 			return c, nil
 		}
+		if l.mux.IsClosed() { // and so is the link, in a moment
+			<-l.dead
+		}
 		if err := l.Err(); err != nil {
 			return nil, err
 		}

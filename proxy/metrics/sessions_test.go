@@ -42,7 +42,7 @@ func (e *ends) attach(t *testing.T, line simnet.Line, accept func(*session.Reque
 	t.Helper()
 	near, far := simnet.Pipe(line)
 	e.carrier = near
-	e.wg.Go(func() { e.proxy.Attach(context.Background(), near) })
+	e.wg.Go(func() { e.proxy.Attach(context.Background(), near, wire.ID{}) })
 	req, err := session.Receive(far)
 	if err != nil {
 		t.Fatal(err)

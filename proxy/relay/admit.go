@@ -24,25 +24,30 @@ type peer struct {
 	link     *link.Link
 	log      *slog.Logger
 	sessions sync.WaitGroup
-	gate     gate
+	gate     gate // sessions opened on this link
+	asking   gate // carriers that have not said what they are for
 }
 
 // accept takes carriers at once, and dials afterwards: a proxy's yamux must not
 // wait for a target.
 func (p *peer) accept(ctx context.Context) {
 	p.gate = make(gate, p.r.cfg.Limits.SessionsPerLink)
+	p.asking = make(gate, p.r.cfg.Limits.SessionsPerLink)
 	for {
 		c, err := p.link.Accept(ctx)
 		if err != nil {
 			return
 		}
-		if !p.gate.enter() {
-			p.sessions.Go(func() { p.refuse(c) })
+		if !p.asking.enter() { // a flood of carriers that say nothing
+			p.sessions.Go(func() { c.Close() })
 			continue
 		}
 		p.sessions.Go(func() {
-			defer p.gate.leave()
-			p.admit(ctx, c)
+			req, err := p.receive(c)
+			p.asking.leave()
+			if err == nil {
+				p.admit(ctx, req)
+			}
 		})
 	}
 }
@@ -59,13 +64,6 @@ func (p *peer) receive(c io.ReadWriteCloser) (*session.Request, error) {
 	return req, err
 }
 
-// refuse answers a carrier for which there is no room.
-func (p *peer) refuse(c io.ReadWriteCloser) {
-	if req, err := p.receive(c); err == nil {
-		p.refuseOpen(req, wire.CodeBusy, "the relay carries no more sessions on this link")
-	}
-}
-
 // refuseOpen answers a request for which no target is dialled.
 func (p *peer) refuseOpen(req *session.Request, code wire.Code, message string) {
 	_ = req.Refuse(code, message)
@@ -74,39 +72,121 @@ func (p *peer) refuseOpen(req *session.Request, code wire.Code, message string) 
 	}
 }
 
-// admit carries one session from its OPEN to its end.
-func (p *peer) admit(ctx context.Context, c io.ReadWriteCloser) {
-	req, err := p.receive(c)
-	if err != nil {
+// admit carries what a carrier asks for: a new session, or one carried on.
+func (p *peer) admit(ctx context.Context, req *session.Request) {
+	owner := p.conn.Identity.Fingerprint
+	if req.Resume != nil { // never refused for a limit
+		p.resume(ctx, req, owner)
 		return
 	}
-	if req.Open == nil {
-		_ = req.Refuse(wire.CodeUnknown, "the relay does not know this session")
+	if !p.gate.enter() {
+		p.refuseOpen(req, wire.CodeBusy, "the relay carries no more sessions on this link")
 		return
 	}
-	id := req.Open.ID
-	if !p.r.claim(id) {
-		p.refuseOpen(req, wire.CodeBusy, "the session is open already")
+	defer p.gate.leave()
+	h := &held{owner: owner, reached: make(chan struct{})}
+	switch known, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
+	case known != nil:
+		p.repeat(ctx, req, known, owner)
+		return
+	case !room:
+		p.refuseOpen(req, wire.CodeBusy, "this key holds as many sessions as the relay lets it")
 		return
 	}
-	defer p.r.release(id)
-	log := p.log.With("session", id.String(), "target", req.Open.Target.String())
+	log := p.log.With("session", req.Open.ID.String(), "target", req.Open.Target.String())
 	target, err := p.dial(ctx, req)
 	if p.r.cfg.Trace.Opened != nil {
 		p.r.cfg.Trace.Opened(err)
 	}
 	if err != nil {
+		p.r.held.drop(req.Open.ID)
+		close(h.reached)
 		p.refuseDial(req, log, err)
 		return
 	}
-	p.carry(ctx, req, target, log)
+	h.s = session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Trace: &p.r.cfg.Trace.Session}, req.Open)
+	close(h.reached)
+	p.r.tasks.Go(func() { p.r.carry(ctx, h, target, log) })
+	p.attach(ctx, req, h)
 }
 
-// dial reaches the target of req, as long as the proxy still wants it.
+// repeat answers an OPEN that came before: its answer was lost with its link.
+func (p *peer) repeat(ctx context.Context, req *session.Request, h *held, owner string) {
+	if h.owner != owner {
+		p.refuseOpen(req, wire.CodeNotAllowed, "the session is another key's")
+		return
+	}
+	select {
+	case <-h.reached:
+	case <-ctx.Done():
+		req.Drop()
+		return
+	case <-p.link.Done():
+		req.Drop()
+		return
+	}
+	if h.s == nil {
+		p.refuseOpen(req, wire.CodeFailed, "the target was not reached")
+		return
+	}
+	p.attach(ctx, req, h)
+}
+
+// resume answers a RESUME.
+func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
+	h, final, state := p.r.held.find(req.Resume.ID)
+	holder := req.Resume.Instance
+	switch {
+	case holder != (wire.ID{}) && holder != p.r.instance(), state == sessionUnknown:
+		_ = req.Refuse(wire.CodeUnknown, "the relay does not know this session: it was restarted, or the session has ended")
+	case state != sessionUnknown && h.owner != owner:
+		_ = req.Refuse(wire.CodeNotAllowed, "the session is another key's")
+	case state == sessionExpired:
+		_ = req.Refuse(wire.CodeExpired, "the session waited longer than the relay keeps one ("+p.r.cfg.Window.String()+")")
+	case state == sessionEnded:
+		_ = req.Bury(final)
+	default:
+		select {
+		case <-h.reached:
+			p.attach(ctx, req, h)
+		default: // a RESUME of what was never answered
+			_ = req.Refuse(wire.CodeUnknown, "the session is not open yet")
+		}
+	}
+}
+
+// attach carries the session over the request's carrier and, when that is lost,
+// keeps it for the window.
+func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
+	var secret wire.Secret
+	_, _ = rand.Read(secret[:]) // never fails
+	turn := h.attached()
+	linkLife := context.WithoutCancel(ctx) // a reset is to be heard; the link ends the carrier
+	if err := h.s.Answer(linkLife, req, secret); err == nil || errors.Is(err, session.ErrMoved) {
+		return
+	}
+	window := p.r.cfg.Window
+	select {
+	case <-p.link.Done():
+	default: // its owner was killed, or has left
+		window = min(window, shortWindow)
+	}
+	h.detached(turn, window)
+}
+
+// dial reaches the target of req, as long as the proxy still wants it: until its
+// carrier ends while the link lives. A lost link is no reason to stop, since the
+// proxy will ask again.
 func (p *peer) dial(ctx context.Context, req *session.Request) (net.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	req.Watch(func() { cancel(errGivenUp) })
+	req.Watch(func() {
+		select {
+		case <-p.link.Done():
+		default:
+			cancel(errGivenUp)
+		}
+	})
 	return p.r.cfg.Dialer.Dial(ctx, req.Open.Target)
 }
 
@@ -124,25 +204,18 @@ func (p *peer) refuseDial(req *session.Request, log *slog.Logger, err error) {
 	log.Info("session refused", "code", code.String(), "error", err)
 }
 
-// carry joins the session and its target until both have ended.
-func (p *peer) carry(ctx context.Context, req *session.Request, target net.Conn, log *slog.Logger) {
+// carry joins the session and its target until both have ended, over however
+// many carriers that takes.
+func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.Logger) {
 	opened := time.Now()
 	log = log.With("address", target.RemoteAddr().String(), "source", target.LocalAddr().String())
 	log.Info("session opened")
 
-	s := session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Trace: &p.r.cfg.Trace.Session}, req.Open)
-	defer context.AfterFunc(ctx, func() { s.Reset(wire.CodeShuttingDown, "the relay shuts down") })()
-	linkLife := context.WithoutCancel(ctx) // the reset is to be heard; the link ends the carrier
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		var secret wire.Secret
-		_, _ = rand.Read(secret[:]) // never fails
-		if err := s.Answer(linkLife, req, secret); err != nil {
-			s.Abandon(err)
-		}
-	})
-	result := splice.Join(linkLife, s, halfCloser(target))
-	wg.Wait()
+	s := h.s
+	defer context.AfterFunc(ctx, func() { h.shutDown() })()
+	result := splice.Join(context.WithoutCancel(ctx), s, halfCloser(target))
+	<-s.Done() // the proxy knows, or will not ask again
+	r.held.bury(s.ID(), s.Final(), r.cfg.Window)
 
 	reason := "closed"
 	if err := errors.Join(result.Err, s.Err()); err != nil {
@@ -151,8 +224,8 @@ func (p *peer) carry(ctx context.Context, req *session.Request, target net.Conn,
 	stats := s.Stats()
 	log.Info("session ended", "reason", reason, "to_target", stats.Received, "to_client", stats.Sent,
 		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond).String())
-	if p.r.cfg.Trace.Ended != nil {
-		p.r.cfg.Trace.Ended(stats, errors.Join(result.Err, s.Err()))
+	if r.cfg.Trace.Ended != nil {
+		r.cfg.Trace.Ended(stats, errors.Join(result.Err, s.Err()))
 	}
 }
 
@@ -161,6 +234,8 @@ func endReason(joined, ended error) string {
 	var reset *session.ResetError
 	var lost *link.LostError
 	switch {
+	case errors.Is(ended, errExpired):
+		return "expired"
 	case errors.As(ended, &reset):
 		return reset.Code.String()
 	case errors.As(ended, &lost):

@@ -17,13 +17,16 @@ type Limits struct {
 	HandshakeTimeout time.Duration
 	// SessionsPerLink is how many sessions one link may carry at once (1024).
 	SessionsPerLink int
+	// SessionsPerKey is how many sessions one key may hold at once, those included
+	// whose link is lost (1024).
+	SessionsPerKey int
 }
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		value *int
 		zero  int
-	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.SessionsPerLink, 1024}} {
+	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.SessionsPerLink, 1024}, {&l.SessionsPerKey, 1024}} {
 		if *f.value == 0 {
 			*f.value = f.zero
 		}

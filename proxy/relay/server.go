@@ -28,6 +28,9 @@ type Config struct {
 	// Buffer bounds what a session holds per direction, in bytes. Zero means
 	// session.DefaultBuffer.
 	Buffer int
+	// Window is how long a session is kept whose link is lost. Zero: it ends with
+	// its link.
+	Window time.Duration
 	// Limits bound what others may take.
 	Limits Limits
 	// Trace is told what happens; nil is told nothing.
@@ -63,9 +66,7 @@ type Relay struct {
 	cfg   Config
 	gates gates
 	tasks sync.WaitGroup
-
-	mu       sync.Mutex // guards all below
-	sessions map[wire.ID]struct{}
+	held  *table
 }
 
 // New returns a relay.
@@ -92,8 +93,11 @@ func New(cfg Config) (*Relay, error) {
 	server := *cfg.Transport
 	server.HandshakeTimeout = cfg.Limits.HandshakeTimeout
 	_, _ = rand.Read(server.Hello.Instance[:]) // never fails
+	if server.Hello.Window = cfg.Window; cfg.Window > 0 {
+		server.Hello.Features |= wire.FeatureResume
+	}
 	cfg.Transport = &server
-	return &Relay{cfg: cfg, gates: newGates(cfg.Limits), sessions: make(map[wire.ID]struct{})}, nil
+	return &Relay{cfg: cfg, gates: newGates(cfg.Limits), held: newTable()}, nil
 }
 
 // Serve accepts links on the listeners until ctx is done or a listener fails,
@@ -115,6 +119,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	<-ctx.Done()
 	r.tasks.Wait()
+	r.held.close()
 	close(failed)
 	for err := range failed {
 		if err != nil {
@@ -242,19 +247,5 @@ func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
 	}
 }
 
-// claim makes id this relay's, once: a session is dialled at most once.
-func (r *Relay) claim(id wire.ID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, taken := r.sessions[id]; taken {
-		return false
-	}
-	r.sessions[id] = struct{}{}
-	return true
-}
-
-func (r *Relay) release(id wire.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.sessions, id)
-}
+// instance names this run of the relay.
+func (r *Relay) instance() wire.ID { return r.cfg.Transport.Hello.Instance }

@@ -17,23 +17,32 @@ const partingTime = time.Second
 
 // Attach carries the proxy's end of the session over c until c fails, a newer
 // carrier takes over, the session ends or ctx is done. It owns c and has closed
-// it when it returns. It returns nil only when the session has ended (Err tells
-// how), ErrMoved after a newer carrier's start, a *RefusedError when the relay
-// will not resume, else why c ended.
-func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser) error {
+// it when it returns. instance is the relay process at c's other end: the first
+// one holds the session, and a carrier to another ends it. Attach returns nil
+// only when the session has ended (Err tells how), ErrMoved after a newer
+// carrier's start, a *RefusedError when the relay will not resume, else why c
+// ended.
+func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wire.ID) error {
 	return s.carry(ctx, c, func() (*carrier, error) {
 		s.mu.Lock()
 		a := s.newCarrier(c, s.generation+1)
+		if s.generation == 1 {
+			s.instance = instance
+		}
+		holder := s.instance
 		opened := s.opened
 		limit := s.m.inLimit()
 		received := s.m.received
 		var hello wire.Message
 		if opened {
-			hello = &wire.Resume{ID: s.id, Generation: a.generation, Received: received, Limit: limit}
+			hello = &wire.Resume{ID: s.id, Generation: a.generation, Received: received, Limit: limit, Instance: holder}
 		} else {
 			hello = &wire.Open{ID: s.id, Generation: a.generation, Limit: limit, Target: s.target, Early: s.m.early()}
 		}
 		s.mu.Unlock()
+		if holder != instance {
+			return nil, s.restarted()
+		}
 
 		if _, err := c.Write(wire.Append(nil, hello)); err != nil {
 			return nil, err
@@ -55,6 +64,14 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser) error {
 		}
 		return nil, wire.Unexpected(reply)
 	})
+}
+
+// restarted ends the session: the process that held it is gone.
+func (s *Session) restarted() error {
+	s.Abandon(&RefusedError{Refused: wire.Refused{
+		Code: wire.CodeUnknown, Message: "the relay was restarted, which ended the session",
+	}})
+	return nil
 }
 
 // Answer carries the relay's end of the session over the carrier of r, which

@@ -15,7 +15,7 @@
 //
 //	s := session.Open(session.Config{}, wire.Target{Host: "db.internal", Port: 22})
 //	go splice.Join(ctx, client, s)
-//	err := s.Attach(ctx, carrier)
+//	err := s.Attach(ctx, carrier, instance)
 //
 // The relay's end is found by what the carrier says first:
 //

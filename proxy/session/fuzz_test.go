@@ -324,7 +324,7 @@ func (h *hostile) attach() {
 	h.mu.Unlock()
 
 	if h.proxy {
-		h.wg.Go(func() { h.returned(its, h.s.Attach(h.ctx, its)) })
+		h.wg.Go(func() { h.returned(its, h.s.Attach(h.ctx, its, wire.ID{})) })
 		h.listen(its.peer)
 		synctest.Wait() // the hello may hold early data
 		h.mu.Lock()

@@ -113,7 +113,7 @@ func (m *machine) attached(received, limit, saidReceived, saidLimit uint64) erro
 		return err
 	}
 	m.next = max(received, m.una)
-	m.outLimit = limit
+	m.outLimit = max(m.outLimit, limit) // a promise is kept over carriers
 	m.toldReceived, m.toldLimit = saidReceived, saidLimit
 	m.resetSent, m.resetAcked = false, false
 	return nil

@@ -40,6 +40,18 @@ func (r *Request) Refuse(code wire.Code, message string) error {
 	return err
 }
 
+// Bury answers the RESUME of a session that has ended cleanly: everything up to
+// final was received. So the proxy, whose last acknowledgement was lost, ends
+// cleanly too.
+func (r *Request) Bury(final uint64) error {
+	_, err := r.c.Write(wire.Append(nil, &wire.OK{Received: final, Limit: final}))
+	r.c.Close()
+	return err
+}
+
+// Drop closes the request's carrier without an answer.
+func (r *Request) Drop() { r.c.Close() }
+
 // Watch calls gone when the proxy gives the request up, or breaks the protocol by
 // sending on, before it is answered: there is no use in dialling on. It must be
 // called at most once, before Answer. gone is also called when the carrier ends

@@ -80,6 +80,7 @@ type Session struct {
 
 	generation uint64    // of the newest carrier; 0: none yet
 	newest     *carrier  // nil: none yet, or none any more
+	instance   wire.ID   // the relay process that holds the session; at the proxy
 	paused     time.Time // when bytes ceased to flow; zero while they do
 	ackTimer   *time.Timer
 	ackDue     bool
@@ -131,6 +132,14 @@ func (s *Session) ID() wire.ID { return s.id }
 
 // Target is what the session was opened to.
 func (s *Session) Target() wire.Target { return s.target }
+
+// Final is what a RESUME of this session is told once it has ended cleanly: all
+// that was received, the FIN as one more.
+func (s *Session) Final() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m.received
+}
 
 // Opened is closed when the relay has reached the target, or the session has
 // ended without.

@@ -33,7 +33,7 @@ func open(ctx context.Context, t testing.TB, cfg Config, a, b io.ReadWriteCloser
 	t.Helper()
 	e := &ends{proxy: Open(cfg, target)}
 	accepted := make(chan struct{})
-	e.wg.Go(func() { e.proxyErr = e.proxy.Attach(ctx, a) })
+	e.wg.Go(func() { e.proxyErr = e.proxy.Attach(ctx, a, wire.ID{}) })
 	e.wg.Go(func() {
 		r, err := Receive(b)
 		if err != nil {
@@ -55,7 +55,7 @@ func open(ctx context.Context, t testing.TB, cfg Config, a, b io.ReadWriteCloser
 // old.
 func (e *ends) resume(ctx context.Context, a, b io.ReadWriteCloser) {
 	e.wg.Wait()
-	e.wg.Go(func() { e.proxyErr = e.proxy.Attach(ctx, a) })
+	e.wg.Go(func() { e.proxyErr = e.proxy.Attach(ctx, a, wire.ID{}) })
 	e.wg.Go(func() {
 		r, err := Receive(b)
 		if err != nil {
@@ -263,7 +263,7 @@ func TestEarlyDataTravelsWithTheOpen(t *testing.T) {
 	s := Open(Config{}, target)
 	data := random(wire.MaxEarly + 1000)
 	s.Write(data)
-	go s.Attach(t.Context(), a)
+	go s.Attach(t.Context(), a, wire.ID{})
 	r, err := Receive(b)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func TestRefusedOpenEndsTheSession(t *testing.T) {
 		}
 		r.Refuse(wire.CodeRefused, "db.internal:22 refused the connection")
 	}()
-	if err := s.Attach(t.Context(), a); err != nil {
+	if err := s.Attach(t.Context(), a, wire.ID{}); err != nil {
 		t.Error(err)
 	}
 	<-s.Opened()
@@ -308,7 +308,7 @@ func TestAbortBeforeTheAnswerEndsTheWait(t *testing.T) {
 	a, b := pipe()
 	s := Open(Config{}, target)
 	attached := make(chan error)
-	go func() { attached <- s.Attach(t.Context(), a) }()
+	go func() { attached <- s.Attach(t.Context(), a, wire.ID{}) }()
 	r, err := Receive(b)
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +325,7 @@ func TestAbortBeforeTheAnswerEndsTheWait(t *testing.T) {
 func TestWatchedCarrierLosesNoByte(t *testing.T) {
 	a, b := pipe()
 	s := Open(Config{}, target)
-	go s.Attach(t.Context(), a)
+	go s.Attach(t.Context(), a, wire.ID{})
 	r, err := Receive(b)
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +366,7 @@ func TestNewerCarrierFencesTheOlder(t *testing.T) {
 	e := open(t.Context(), t, Config{}, a, b)
 	a2, b2 := pipe()
 	errs := make(chan error, 2)
-	go func() { errs <- e.proxy.Attach(t.Context(), a2) }()
+	go func() { errs <- e.proxy.Attach(t.Context(), a2, wire.ID{}) }()
 	r, err := Receive(b2)
 	if err != nil {
 		t.Fatal(err)

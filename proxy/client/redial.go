@@ -1,0 +1,56 @@
+package client
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// How the relay is dialled again. While sessions wait, every second of a pause
+// is felt; while none does, nobody is in a hurry.
+const (
+	waitingPause = time.Second     // between the starts of attempts
+	waitingTime  = 2 * time.Minute // for so long
+	shortPause   = 5 * time.Second // full jitter below this afterwards
+	shortTime    = 10 * time.Minute
+	longPause    = 30 * time.Second // and below this at last
+
+	minBackoff = 50 * time.Millisecond
+
+	// waitingConnect and waitingHandshake bound an attempt while sessions wait: a
+	// path that has just changed swallows the first of them.
+	waitingConnect   = 3 * time.Second
+	waitingHandshake = 4 * time.Second
+)
+
+// redial decides how long to wait after an attempt. The zero redial begins.
+type redial struct {
+	failing time.Duration // how long there has been no link
+	backoff time.Duration
+}
+
+// next returns the pause after an attempt that took so long: none after a link,
+// else longer and longer, with jitter, so that ten thousand proxies do not come
+// back together. waiting tells that sessions wait.
+func (r *redial) next(up bool, took time.Duration, waiting bool) time.Duration {
+	if up {
+		*r = redial{}
+		if took < waitingPause { // a link that dies at once
+			return rand.N(waitingPause)
+		}
+		return 0
+	}
+	r.failing += took
+	var pause time.Duration
+	switch {
+	case waiting && r.failing < waitingTime:
+		pause = max(0, waitingPause-took)
+		pause -= rand.N(pause/4 + 1)
+	case r.failing < shortTime:
+		r.backoff = min(max(2*r.backoff, minBackoff), shortPause)
+		pause = rand.N(r.backoff)
+	default:
+		pause = rand.N(longPause)
+	}
+	r.failing += pause
+	return pause
+}
