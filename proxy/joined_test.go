@@ -546,3 +546,38 @@ func random(n int) []byte {
 	r.Read(b)
 	return b
 }
+
+// TestASessionThatFailsFreesItsTarget: while both copiers wait for the target, the
+// proxy resets, its link is lost, or the relay ends. The target neither reads nor
+// says nor closes anything.
+func TestASessionThatFailsFreesItsTarget(t *testing.T) {
+	for name, fail := range map[string]func(h *house, c *session.Session){
+		"reset":    func(_ *house, c *session.Session) { c.Abort(errors.New("gone")) },
+		"link":     func(h *house, _ *session.Session) { h.cut() },
+		"shutdown": func(h *house, _ *session.Session) { h.stopServ() },
+	} {
+		for _, upload := range []int{0, 20 << 20} {
+			t.Run(name, func(t *testing.T) {
+				simnet.Bubble(t, func(t *testing.T) {
+					release := make(chan struct{})
+					h := build(t, options{target: func(*simnet.Conn) { <-release }})
+					c := h.dial(t)
+					if upload > 0 {
+						go c.Write(random(upload))
+					} else {
+						c.CloseWrite()
+					}
+					time.Sleep(time.Minute)
+					fail(h, c)
+					time.Sleep(time.Second)
+					synctest.Wait()
+					if h.ended.Load() != 1 {
+						t.Error("the target is held")
+					}
+					close(release)
+					h.close()
+				})
+			})
+		}
+	}
+}

@@ -52,6 +52,15 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	stdio := inbound.NewStdio(os.Stdin, os.Stdout)
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	go func() {
+		select {
+		case <-stdio.Gone(): // ssh was killed
+			gone()
+		case <-ctx.Done():
+		}
+	}()
 	if file.Proxy.Relay == config.RelayDirect {
 		return direct(ctx, file.Direct(), target, stdio, u)
 	}
@@ -178,16 +187,16 @@ func carry(ctx context.Context, s *session.Session, relay string, stdio *inbound
 	go func() { joined <- splice.Join(context.WithoutCancel(ctx), stdio, s) }()
 
 	var result splice.Result
+	var late <-chan time.Time
 	select {
 	case result = <-joined:
-	case <-ctx.Done(): // ssh hangs up when it exits
-		result = goodbye(s, joined)
-	case <-stdio.Gone(): // it was killed
-		result = goodbye(s, joined)
+		late = time.After(flushTime)
+	case <-ctx.Done(): // ssh hangs up when it exits, or was killed
+		result, late = goodbye(s, joined)
 	}
 	select {
 	case <-s.Done(): // the relay knows
-	case <-time.After(flushTime):
+	case <-late:
 	}
 	err := s.Err()
 	if err == nil {
@@ -209,14 +218,16 @@ func carry(ctx context.Context, s *session.Session, relay string, stdio *inbound
 // goodbye lets what ssh said last arrive, and the server's end with it, and
 // resets the session when that does not come: a relay must not keep a login
 // because ssh was killed.
-func goodbye(s *session.Session, joined <-chan splice.Result) splice.Result {
+// late is when there is no more time.
+func goodbye(s *session.Session, joined <-chan splice.Result) (result splice.Result, late <-chan time.Time) {
+	late = time.After(flushTime)
 	select {
-	case result := <-joined:
-		return result
-	case <-time.After(flushTime):
+	case result = <-joined:
+	case <-time.After(flushTime * 4 / 5):
 		s.Abort(errClientGone)
-		return splice.Result{Err: errClientGone}
+		result = splice.Result{Err: errClientGone}
 	}
+	return result, late
 }
 
 // direct carries the client to its target without a relay.
@@ -233,19 +244,18 @@ func direct(ctx context.Context, d *client.Direct, target wire.Target, stdio *in
 		conn.Close()
 		return u.fail(errors.New("not a TCP connection"), "")
 	}
-	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() {
-		time.AfterFunc(flushTime, func() { cancel(errClientGone) })
-	})()
-	go func() {
+	joined := make(chan splice.Result, 1)
+	go func() { joined <- splice.Join(context.WithoutCancel(ctx), stdio, tcp) }()
+	var result splice.Result
+	select {
+	case result = <-joined:
+	case <-ctx.Done(): // ssh hangs up when it exits, or was killed
 		select {
-		case <-stdio.Gone():
-			cancel(errClientGone)
-		case <-late.Done():
+		case result = <-joined:
+		case <-time.After(flushTime): // what remains ends with this process
+			return exitDone
 		}
-	}()
-	result := splice.Join(late, stdio, tcp)
+	}
 	var side *splice.Error
 	switch {
 	case result.Err == nil, ctx.Err() != nil:

@@ -82,7 +82,7 @@ func explain(target, relay string, err error) error {
 	var reset *session.ResetError
 	var refused *session.RefusedError
 	switch {
-	case errors.As(err, &reset) && reset.Local:
+	case errors.As(err, &reset) && reset.Local && reset.Code == wire.CodeAborted:
 		return nil
 	case errors.As(err, &reset):
 		return fmt.Errorf("%s: %w", target, reset)

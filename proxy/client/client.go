@@ -85,7 +85,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		everUp = everUp || up
 		select {
-		case <-time.After(pause.next(up, time.Since(start), c.waiting.Load() > 0)):
+		case <-time.After(c.comeBack() + pause.next(up, time.Since(start), c.waiting.Load() > 0)):
 		case <-c.kick:
 		case <-ctx.Done():
 		}
@@ -114,7 +114,9 @@ func (c *Client) try(ctx context.Context) (up bool, err error) {
 	}
 	if err == nil {
 		a.peer = conn.Peer
-		a.link, err = link.Client(conn.Conn, conn.Meter, link.Config{Heartbeat: c.cfg.Heartbeat, Trace: &c.cfg.Trace.Link})
+		a.link, err = link.Client(conn.Conn, conn.Meter, link.Config{
+			Heartbeat: c.cfg.Heartbeat, Window: link.WindowFor(c.cfg.Buffer), Trace: &c.cfg.Trace.Link,
+		})
 	}
 	if err != nil {
 		a.err = err
@@ -134,6 +136,19 @@ func (c *Client) try(ctx context.Context) (up bool, err error) {
 		c.cfg.Trace.LinkLost(e)
 	}
 	return true, nil
+}
+
+// maxComeBack is how long a relay's GOAWAY may keep us away.
+const maxComeBack = time.Minute
+
+// comeBack is when the relay of the last attempt wants to be called again.
+func (c *Client) comeBack() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.attempt.err != nil || c.attempt.link == nil {
+		return 0
+	}
+	return min(c.attempt.link.ComeBack(), maxComeBack)
 }
 
 // final reports whether a failed attempt is worth no other.
@@ -212,7 +227,11 @@ func (c *Client) openCarrier(ctx context.Context, await func(context.Context) (*
 		}
 		carrier, err := a.link.Open(ctx)
 		if err == nil {
-			return &Carrier{ReadWriteCloser: carrier, Instance: a.peer.Instance, Window: a.peer.Window}, nil
+			c := &Carrier{ReadWriteCloser: carrier, Instance: a.peer.Instance}
+			if a.peer.Features&wire.FeatureResume != 0 {
+				c.Window = a.peer.Window
+			}
+			return c, nil
 		}
 		if a.link.Err() == nil || ctx.Err() != nil {
 			return nil, err

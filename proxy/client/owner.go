@@ -89,7 +89,7 @@ func (o *Owner) run(life context.Context, s *session.Session, c *Carrier) {
 		}
 		paused := time.Now()
 		log.Info("session paused", "session", s.ID().String(), "error", err)
-		if c, err = o.again(life, s, window); err != nil {
+		if c, err = o.again(life, window); err != nil {
 			lost.Err = errors.Join(lost.Err, err)
 			lost.Waited = time.Since(paused)
 			s.Abandon(lost)
@@ -115,9 +115,8 @@ func (o *Owner) comeBack(life context.Context, refused *session.RefusedError) bo
 	}
 }
 
-// again gets another carrier within the window, unless the session has ended
-// meanwhile: its client has gone.
-func (o *Owner) again(life context.Context, s *session.Session, window time.Duration) (*Carrier, error) {
+// again gets another carrier within the window.
+func (o *Owner) again(life context.Context, window time.Duration) (*Carrier, error) {
 	ctx, cancel := context.WithTimeoutCause(life, window, fmt.Errorf("the relay keeps a session for %v", window))
 	defer cancel()
 	return o.Carriers.Reopen(ctx)

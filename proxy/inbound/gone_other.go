@@ -2,7 +2,10 @@
 
 package inbound
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-// readerGone reports false: this system does not tell.
-func readerGone(*os.File) bool { return false }
+// readerGone fails: this system does not tell.
+func readerGone(*os.File) (bool, error) { return false, errors.ErrUnsupported }

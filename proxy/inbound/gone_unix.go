@@ -3,30 +3,28 @@
 package inbound
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// readerGone waits until nobody can read what is written to f any more, and
-// reports false when that cannot be known. For a pipe poll(2) says POLLERR, for
-// a socket POLLHUP.
-func readerGone(f *os.File) bool {
+// readerGone reports whether nobody can read what is written to f any more. For a
+// pipe poll(2) says POLLERR, for a socket POLLHUP. It does not wait: whoever waits
+// in it keeps f from being closed.
+func readerGone(f *os.File) (gone bool, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return false
+		return false, err
 	}
-	gone := false
+	var pollErr error
 	err = raw.Control(func(fd uintptr) {
-		for {
-			fds := []unix.PollFd{{Fd: int32(fd)}}
-			_, err := unix.Poll(fds, -1)
-			if err == unix.EINTR {
-				continue
-			}
-			gone = err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
-			return
-		}
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		_, pollErr = unix.Poll(fds, 0)
+		gone = fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 	})
-	return err == nil && gone
+	if errors.Is(pollErr, unix.EINTR) {
+		pollErr = nil
+	}
+	return gone, errors.Join(err, pollErr)
 }

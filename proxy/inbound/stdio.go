@@ -5,12 +5,17 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // stdioBuffer is how much is read at once, in bytes: what a Linux pipe holds.
 const stdioBuffer = 64 << 10
+
+// watchTime is how often the output is looked at once it is watched, and after
+// how long an input that nobody takes makes it so.
+const watchTime = time.Second
 
 // Stdio is the client's end of a ProxyCommand: its standard input and output as
 // one connection. It reads ahead, so that what the client says first can travel
@@ -49,13 +54,28 @@ func (s *Stdio) read(in io.Reader) {
 			bufs[i] = make([]byte, stdioBuffer)
 		}
 		n, err := in.Read(bufs[i])
-		select {
-		case s.chunks <- chunk{bufs[i][:n], err}:
-		case <-s.closed:
+		if !s.hand(chunk{bufs[i][:n], err}) {
 			return
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+// hand gives c to whoever reads, and reports false when nobody will. When nobody
+// does for a while the input's end cannot be seen, so the output is watched.
+func (s *Stdio) hand(c chunk) bool {
+	stuck := time.NewTimer(watchTime)
+	defer stuck.Stop()
+	for {
+		select {
+		case s.chunks <- c:
+			return true
+		case <-s.closed:
+			return false
+		case <-stuck.C:
+			s.watch()
 		}
 	}
 }
@@ -138,15 +158,26 @@ func (s *Stdio) WriteTo(w io.Writer) (total int64, err error) {
 func (s *Stdio) watch() {
 	s.watchOnce.Do(func() {
 		go func() {
-			if readerGone(s.out) {
-				close(s.gone)
+			for {
+				switch gone, err := readerGone(s.out); {
+				case err != nil: // the target has ended, and this file been closed
+					return
+				case gone:
+					close(s.gone)
+					return
+				}
+				select {
+				case <-time.After(watchTime):
+				case <-s.closed:
+					return
+				}
 			}
 		}()
 	})
 }
 
-// Gone is closed when the input has ended and nobody reads the output any more,
-// on systems that tell.
+// Gone is closed when the input has ended, or is stuck, and nobody reads the output
+// any more, on systems that tell.
 func (s *Stdio) Gone() <-chan struct{} { return s.gone }
 
 // Write writes what the target says.

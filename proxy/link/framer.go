@@ -12,6 +12,7 @@ import (
 const (
 	muxHeader   = 12
 	muxTypeData = 0
+	muxTypePing = 2
 )
 
 // framer is the connection that yamux sees, whole frames at a time.
@@ -88,6 +89,11 @@ func (f *framer) next() error {
 		return err
 	}
 	f.rest = f.start[:]
+	if f.start[1] == muxTypePing {
+		// yamux starts a goroutine for each, which waits for as long as the peer does
+		// not read. The control stream beats.
+		return wire.Violation("a yamux ping")
+	}
 	n := binary.BigEndian.Uint32(f.start[8:])
 	if f.start[1] != muxTypeData || n == 0 {
 		return nil

@@ -17,10 +17,8 @@ import (
 )
 
 const (
-	// window is every yamux stream's receive window, in bytes: above twice what
-	// a session may have in flight, since yamux moves it in halves. Credit is
-	// the limit (docs/protocol.md §5), never this.
-	window = 256 << 20
+	// DefaultWindow is the window of a zero Config, in bytes.
+	DefaultWindow = 16 << 20
 	// backlog is how many streams may be opened and not accepted yet. Every slot
 	// costs 8 bytes up front on each link.
 	backlog = 256
@@ -37,9 +35,18 @@ type Config struct {
 	// ComeBack is what the peer is told when Run is ended by its context: when to
 	// call again. Zero: at once.
 	ComeBack time.Duration
+	// Window is every stream's receive window, in bytes. It must be above twice
+	// what a session here takes in flight, its buffer, since yamux moves it in
+	// halves: credit is the limit (docs/protocol.md §5), never this. Zero means
+	// DefaultWindow.
+	Window uint32
 	// Trace is told what happens; nil is told nothing.
 	Trace *Trace
 }
+
+// WindowFor returns the Window for sessions with the given buffer, in bytes. Zero
+// is as for a session: its default.
+func WindowFor(buffer int) uint32 { return uint32(max(DefaultWindow, 4*buffer)) }
 
 // Trace is a set of functions that a link calls when something happens. Each may
 // be nil. They must not block and must not call the link.
@@ -92,7 +99,10 @@ type Link struct {
 }
 
 // muxConfig keeps what yamux v0.1.2 would do on its own out of the way.
-func muxConfig() *yamux.Config {
+func muxConfig(window uint32) *yamux.Config {
+	if window == 0 {
+		window = DefaultWindow
+	}
 	return &yamux.Config{
 		AcceptBacklog: backlog,
 		// Its keepalive ends the session on the first ping that is late, counts
@@ -151,9 +161,9 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	}
 	var err error
 	if client {
-		l.mux, err = yamux.Client(f, muxConfig())
+		l.mux, err = yamux.Client(f, muxConfig(cfg.Window))
 	} else {
-		l.mux, err = yamux.Server(f, muxConfig())
+		l.mux, err = yamux.Server(f, muxConfig(cfg.Window))
 	}
 	return l, err
 }

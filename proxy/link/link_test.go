@@ -483,3 +483,18 @@ func random(n int) []byte {
 	r.Read(b)
 	return b
 }
+
+// TestAPingEndsTheLink: yamux would start a goroutine for each, without bound.
+func TestAPingEndsTheLink(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		p := join(t, simnet.Line{}, quiet, quiet)
+		p.carriers(t)
+		p.a.Write([]byte{0, muxTypePing, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1})
+		<-p.relay.Done()
+		var lost *LostError
+		if err := p.relay.Err(); !errors.As(err, &lost) || lost.Reason != Protocol {
+			t.Errorf("%v", err)
+		}
+		p.close()
+	})
+}

@@ -166,6 +166,9 @@ func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 		return
 	}
 	window := p.r.cfg.Window
+	if p.conn.Peer.Features&wire.FeatureResume == 0 {
+		window = 0 // this proxy will not come back
+	}
 	select {
 	case <-p.link.Done():
 	default: // its owner was killed, or has left

@@ -210,7 +210,7 @@ func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
 	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
-		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Trace: &r.cfg.Trace.Link,
+		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer), Trace: &r.cfg.Trace.Link,
 	})
 	if err != nil {
 		conn.Close()

@@ -41,7 +41,8 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 		}
 		s.mu.Unlock()
 		if holder != instance {
-			return nil, s.restarted()
+			s.restarted()
+			return nil, nil
 		}
 
 		if _, err := c.Write(wire.Append(nil, hello)); err != nil {
@@ -67,11 +68,10 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 }
 
 // restarted ends the session: the process that held it is gone.
-func (s *Session) restarted() error {
+func (s *Session) restarted() {
 	s.Abandon(&RefusedError{Refused: wire.Refused{
 		Code: wire.CodeUnknown, Message: "the relay was restarted, which ended the session",
 	}})
-	return nil
 }
 
 // Answer carries the relay's end of the session over the carrier of r, which

@@ -1,6 +1,9 @@
 package session
 
 import (
+	"strings"
+	"unicode"
+
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
@@ -289,7 +292,7 @@ func (e *ResetError) Error() string {
 	if e.Message == "" {
 		return "session reset: " + e.Code.String()
 	}
-	return "session reset: " + e.Message
+	return "session reset: " + printable(e.Message)
 }
 
 // RefusedError is the relay's answer to an OPEN or a RESUME that it cannot
@@ -302,7 +305,18 @@ func (e *RefusedError) Error() string {
 	if e.Message == "" {
 		return "refused by the relay: " + e.Code.String()
 	}
-	return e.Message
+	return printable(e.Message)
+}
+
+// printable is what the peer wrote with a blank for everything that is no visible
+// character: it is shown on terminals.
+func printable(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s))
 }
 
 // RefusalCode is why the relay refused, for clients that want a number.

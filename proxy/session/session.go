@@ -77,6 +77,7 @@ type Session struct {
 	pump   *sync.Cond // there may be a frame to send
 	ready  chan struct{}
 	done   chan struct{} // closed when nothing is left to do
+	failed chan struct{} // closed when Err is not nil
 
 	generation uint64    // of the newest carrier; 0: none yet
 	newest     *carrier  // nil: none yet, or none any more
@@ -119,6 +120,7 @@ func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
 		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer)),
 		ready:  make(chan struct{}),
 		done:   make(chan struct{}),
+		failed: make(chan struct{}),
 	}
 	if cfg.Trace != nil {
 		s.trace = *cfg.Trace
@@ -148,6 +150,10 @@ func (s *Session) Opened() <-chan struct{} { return s.ready }
 // Done is closed when the session has ended and nothing is left to tell the
 // peer: its carrier can go.
 func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Failed is closed when Err is not nil any more: for whoever waits for the other
+// side of a splice, and would not notice.
+func (s *Session) Failed() <-chan struct{} { return s.failed }
 
 // Err is why the session ended before both directions did: a *RefusedError, a
 // *ResetError, or what Abandon was given. It is nil while the session lives and
@@ -423,6 +429,9 @@ func (s *Session) release(ch chan struct{}) {
 
 // wake lets everyone look again. The caller holds mu.
 func (s *Session) wake() {
+	if s.m.failure != nil {
+		s.release(s.failed)
+	}
 	s.reader.Broadcast()
 	s.writer.Broadcast()
 	s.pump.Broadcast()

@@ -40,6 +40,14 @@ type Aborter interface {
 	Abort(cause error)
 }
 
+// Failer is implemented by a Conn that can fail while nobody reads or writes it:
+// both copiers may be waiting for the other side.
+type Failer interface {
+	// Failed is closed when Err is not nil.
+	Failed() <-chan struct{}
+	Err() error
+}
+
 // Side names one of Join's connections.
 type Side string
 
@@ -75,6 +83,22 @@ func Join(ctx context.Context, a, b Conn) Result {
 	j := &join{a: a, b: b}
 	stop := context.AfterFunc(ctx, func() { j.abort(context.Cause(ctx)) })
 	defer stop()
+
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	for side, c := range map[Side]Conn{A: a, B: b} {
+		if f, ok := c.(Failer); ok {
+			watching.Go(func() {
+				select {
+				case <-f.Failed():
+					j.failSoon(&Error{side, "read", f.Err()})
+				case <-ended:
+				}
+			})
+		}
+	}
+	defer watching.Wait()
+	defer close(ended)
 
 	var r Result
 	var wg sync.WaitGroup
@@ -112,23 +136,25 @@ func (j *join) copy(dst, src Conn, dstSide, srcSide Side) int64 {
 	switch {
 	case err == nil:
 		if err := dst.CloseWrite(); err != nil {
-			j.failWrite(&Error{dstSide, "write", err})
+			j.failSoon(&Error{dstSide, "write", err})
 		}
 	case errors.As(err, &failed):
-		j.failWrite(&Error{dstSide, "write", failed.error})
+		j.failSoon(&Error{dstSide, "write", failed.error})
 	default:
 		j.abort(&Error{srcSide, "read", err})
 	}
 	return n
 }
 
-// failWrite ends everything soon: what has arrived from the side that no longer
-// listens may still be delivered.
-func (j *join) failWrite(err error) {
+// failSoon ends everything soon: what has arrived from the side that failed may
+// still be delivered.
+func (j *join) failSoon(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.err == nil {
 		j.err = err
+	}
+	if j.drain == nil && !j.aborted {
 		j.drain = time.AfterFunc(drainTime, func() { j.abort(err) })
 	}
 }

@@ -141,7 +141,7 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 	if err != nil {
 		return nil, err
 	}
-	own := &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Agent: d.Agent}
+	own := &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Features: wire.FeatureResume, Agent: d.Agent}
 	// One write, one flight: the OFFER need not wait for the relay's HELLO.
 	if _, err := c.Write(wire.Append(wire.Append(nil, own), ids.Offer())); err != nil {
 		return nil, d.cause(ctx, err, timeout)
