@@ -29,6 +29,7 @@ import (
 func serve(ctx context.Context, f *flags) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process as ever
 	file, err := f.load()
 	if err != nil {
 		return err

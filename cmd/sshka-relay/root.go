@@ -26,6 +26,7 @@ type flags struct {
 func run(args []string, u *ui) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process as ever
 	root := command(u)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
