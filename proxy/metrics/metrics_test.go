@@ -291,17 +291,6 @@ func TestPromtoolLikesIt(t *testing.T) {
 	}
 }
 
-// ours are the lines that are not Go's or the process's.
-func ours(text string) string {
-	var kept strings.Builder
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, "sshka_") {
-			kept.WriteString(line)
-		}
-	}
-	return kept.String()
-}
-
 // TestEventsAllocateNothing: a relay of ten thousand links counts all the time.
 func TestEventsAllocateNothing(t *testing.T) {
 	trace := New(Config{Role: RoleRelay}).Relay(&relay.Trace{})
