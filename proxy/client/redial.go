@@ -16,6 +16,12 @@ const (
 
 	minBackoff = 50 * time.Millisecond
 
+	// A link that lived for less than youngLink is followed within youngPause, not
+	// at once: a relay that lets in and closes would be dialled hundreds of times a
+	// second. A cut of a young link is still felt for less than a second.
+	youngLink  = time.Second
+	youngPause = 500 * time.Millisecond
+
 	// waitingConnect and waitingHandshake bound an attempt while sessions wait: a
 	// path that has just changed swallows the first of them.
 	waitingConnect   = 3 * time.Second
@@ -34,8 +40,8 @@ type redial struct {
 func (r *redial) next(up bool, took time.Duration, waiting bool) time.Duration {
 	if up {
 		*r = redial{}
-		if took < waitingPause { // a link that dies at once
-			return rand.N(waitingPause)
+		if took < youngLink { // it dies as soon as it lives
+			return rand.N(youngPause)
 		}
 		return 0
 	}
