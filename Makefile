@@ -25,7 +25,7 @@ build: ## both programs, static, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
 .PHONY: demo
-demo: ## half a minute: an ssh that dies in a forgetful router, and one that lives
+demo: ## a quarter of a minute: an ssh that dies in a forgetful router, and one that lives
 	$(GO) run ./cmd/sshka-proxy demo
 
 # The printed lines work from another terminal, against this machine's own sshd.

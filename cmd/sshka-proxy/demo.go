@@ -149,7 +149,7 @@ func (s *stage) kept(ctx context.Context, server *demoServer) error {
 		}},
 	}
 	var box *middlebox
-	e, err := embed(file, &cfg, slog.New(slog.DiscardHandler), nil)
+	e, err := embed(file, &cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

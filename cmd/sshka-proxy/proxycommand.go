@@ -129,7 +129,7 @@ func (o *ownLink) start() (*client.Client, error) {
 		return o.client, nil
 	}
 	if o.file.Proxy.Relay == config.RelayEmbedded {
-		e, err := embed(o.file, &o.cfg, o.cfg.Log, nil)
+		e, err := embed(o.file, &o.cfg, o.cfg.Log)
 		if err != nil {
 			return nil, err
 		}

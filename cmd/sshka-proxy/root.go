@@ -128,7 +128,7 @@ func command(u *ui) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use:   "demo",
-		Short: "Show in half a minute, on this machine alone, what this is for",
+		Short: "Show in a quarter of a minute, on this machine alone, what this is for",
 		Args:  noOperands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo(cmd.Context(), cmd.OutOrStdout(), time.Second)

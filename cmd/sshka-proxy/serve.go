@@ -83,7 +83,7 @@ func (d *daemon) link(ctx context.Context, group *errgroup.Group) error {
 	}
 	cfg.Trace = d.metrics.Proxy(d.trace())
 	if d.file.Proxy.Relay == config.RelayEmbedded {
-		e, err := embed(d.file, &cfg, d.log, nil)
+		e, err := embed(d.file, &cfg, d.log)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/session"
@@ -42,18 +41,12 @@ func (e usageError) Unwrap() error { return e.error }
 // ui is what a person sees.
 type ui struct {
 	err io.Writer
-
-	mu   sync.Mutex // guards said
-	said bool       // the one line was used for a notice
 }
 
 func newUI(w *os.File) *ui { return &ui{err: w} }
 
-// notice spends the one line on something good to know.
+// notice is a line on something good to know.
 func (u *ui) notice(format string, args ...any) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.said = true
 	fmt.Fprintf(u.err, "sshka-proxy: "+format+"\n", args...)
 }
 

@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -136,11 +137,9 @@ func (s *Stdio) Read(p []byte) (int, error) {
 // WriteTo writes what the client says to w, from the buffer it was read into.
 func (s *Stdio) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		switch err := s.fill(); err {
-		case nil:
-		case io.EOF: //nolint:errorlint // read's own
+		if err := s.fill(); errors.Is(err, io.EOF) {
 			return total, nil
-		default:
+		} else if err != nil {
 			return total, err
 		}
 		n, err := w.Write(s.cur)

@@ -19,8 +19,8 @@ const (
 	DefaultBuffer = 4 << 20
 	// MinBuffer is the smallest buffer of a Config, in bytes.
 	MinBuffer = 64 << 10
-	// MaxBuffer is the largest, in bytes. Every link's window is far above it, so
-	// that credit is the only limit.
+	// MaxBuffer is the largest, in bytes. A link's window follows the buffer, so that
+	// credit is the only limit.
 	MaxBuffer = 64 << 20
 
 	// ackDelay is how long an acknowledgement may wait for data to travel with.
