@@ -287,3 +287,77 @@ func TestDefaultsAndValidate(t *testing.T) {
 		}
 	}
 }
+
+func TestAProbeDoubtsSoonAndJudgesAsEver(t *testing.T) {
+	const s = time.Second
+	m := New(Policy{Interval: 20 * s, Timeout: 5 * s, CountMax: 3}, none)
+	if d := m.Probe(7*s, s); !d.Beat || d.Seq != 1 {
+		t.Fatalf("%+v", d)
+	}
+	at, ok := m.Next()
+	if at != 8*s || !ok {
+		t.Fatalf("next %v, %v", at, ok)
+	}
+	if d := m.Advance(8 * s); d != (Decision{Suspect: true}) {
+		t.Errorf("%+v", d)
+	}
+	beats, misses, lost := run(m, time.Hour)
+	if len(beats) != 2 || misses != 3 || lost != 22*s { // three times 5 s after the probe
+		t.Errorf("beats %v, %d misses, lost at %v", beats, misses, lost)
+	}
+}
+
+func TestAnAnsweredProbeDoubtsNothing(t *testing.T) {
+	const s = time.Second
+	m := New(Policy{Interval: 20 * s, Timeout: 5 * s}, none)
+	m.Probe(7*s, s)
+	m.Observe(7*s, 7*s+1)
+	if d := m.Advance(8 * s); d != (Decision{}) {
+		t.Errorf("%+v", d)
+	}
+	if at, _ := m.Next(); at != 27*s {
+		t.Errorf("next at %v", at)
+	}
+}
+
+// TestAProbeShortensTheDoubtOfAnOutstandingBeat: a sleep took what was on its way.
+func TestAProbeShortensTheDoubtOfAnOutstandingBeat(t *testing.T) {
+	const s = time.Second
+	m := New(Policy{Interval: 20 * s, Timeout: 15 * s}, none)
+	m.Advance(20 * s)
+	if d := m.Probe(21*s, s); d.Beat {
+		t.Errorf("%+v", d)
+	}
+	if at, _ := m.Next(); at != 22*s {
+		t.Errorf("next at %v", at)
+	}
+}
+
+func TestTheFirstMissIsSuspicious(t *testing.T) {
+	const s = time.Second
+	m := New(Policy{Interval: 20 * s, Timeout: 5 * s}, none)
+	m.Advance(20 * s)
+	if d := m.Advance(25 * s); !d.Suspect || d.Row != 1 {
+		t.Errorf("%+v", d)
+	}
+	if d := m.Advance(30 * s); d.Suspect || d.Row != 2 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestAProbeWithoutBeatsCountsNothing(t *testing.T) {
+	const s = time.Second
+	m := New(Policy{Interval: Off, Timeout: 5 * s}, none)
+	if d := m.Probe(7*s, s); !d.Beat {
+		t.Fatalf("%+v", d)
+	}
+	if d := m.Advance(8 * s); !d.Suspect || d.Missed {
+		t.Errorf("%+v", d)
+	}
+	if d := m.Advance(12 * s); d != (Decision{}) {
+		t.Errorf("%+v", d)
+	}
+	if at, ok := m.Next(); ok {
+		t.Errorf("next at %v", at)
+	}
+}

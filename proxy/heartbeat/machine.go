@@ -14,6 +14,7 @@ type Machine struct {
 	seq     uint64        // the last beat's
 	beatAt  time.Duration // when it was sent
 	waiting bool          // nothing was received since
+	doubt   time.Duration // when that becomes suspicious, before it is a miss; 0: never
 	acked   bool          // its BEAT_ACK has arrived
 	row     int           // misses in a row
 	now     time.Duration // of the last Advance
@@ -37,6 +38,9 @@ type Decision struct {
 	// Missed: a beat went unanswered; Row counts them without a byte between.
 	Missed bool
 	Row    int
+	// Suspect: the peer may be lost, and it is time to look for another way: a
+	// row of misses begins, or a Probe was not answered in its time.
+	Suspect bool
 	// Lost: the peer is lost. No later decision follows.
 	Lost bool
 }
@@ -85,13 +89,19 @@ func (m *Machine) Interval() time.Duration { return max(0, m.policy.Interval) }
 // Next is when Advance must be called next. ok is false when never: beats are
 // off or the peer is lost.
 func (m *Machine) Next() (at time.Duration, ok bool) {
-	if m.policy.Interval < 0 || m.lost {
+	switch {
+	case m.lost, m.off() && !m.waiting:
 		return 0, false
-	}
-	if !m.waiting {
+	case !m.waiting:
 		return m.due(), true
 	}
 	deadline := m.beatAt + m.policy.Timeout
+	if m.doubt != 0 {
+		deadline = min(deadline, m.doubt)
+	}
+	if m.off() {
+		return deadline, true
+	}
 	// Bytes received meanwhile are not known yet: they may make another beat
 	// due before this one's deadline.
 	if due := m.beatAt + m.interval(); due < deadline && due > m.now {
@@ -100,23 +110,35 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 	return deadline, true
 }
 
+// off reports whether the policy has no beats.
+func (m *Machine) off() bool { return m.policy.Interval < 0 }
+
 // Advance tells that it is now and returns what to do.
 func (m *Machine) Advance(now time.Duration) Decision {
 	m.now = now
-	if m.policy.Interval < 0 || m.lost {
+	if m.lost {
 		return Decision{}
 	}
 	if !m.waiting {
-		if now < m.due() {
+		if m.off() || now < m.due() {
 			return Decision{}
 		}
 		return m.beat(Decision{})
 	}
+	var d Decision
+	if m.doubt != 0 && now >= m.doubt {
+		m.doubt, d.Suspect = 0, true
+	}
 	if now < m.beatAt+m.policy.Timeout {
-		return Decision{}
+		return d
+	}
+	if m.off() { // it was a probe, and nobody counts
+		m.waiting = false
+		return d
 	}
 	m.row++
-	d := Decision{Missed: true, Row: m.row}
+	d.Missed, d.Row = true, m.row
+	d.Suspect = d.Suspect || m.row == 1
 	if m.policy.CountMax > 0 && m.row >= m.policy.CountMax {
 		m.lost, d.Lost = true, true
 		return d
@@ -124,11 +146,30 @@ func (m *Machine) Advance(now time.Duration) Decision {
 	return m.beat(d)
 }
 
+// Probe is for an owner who wants to know now whether the peer lives: the
+// computer has woken up, or its network has changed. It wants a beat at once,
+// unless one is outstanding, and Advance will say Suspect when nothing is
+// received within the given time. When that beat is missed, and the peer lost,
+// remains the policy's. A Probe works with beats off, too.
+func (m *Machine) Probe(now, within time.Duration) Decision {
+	m.now = now
+	if m.lost {
+		return Decision{}
+	}
+	var d Decision
+	if !m.waiting {
+		d = m.beat(d)
+	}
+	m.doubt = now + max(within, 1)
+	return d
+}
+
 // beat counts a beat as sent: handed to the link's writer, even one that is
 // blocked.
 func (m *Machine) beat(d Decision) Decision {
 	m.seq++
 	m.beatAt, m.waiting, m.acked = m.now, true, false
+	m.doubt = 0
 	m.sent = max(m.sent, m.now)
 	m.shorten = jitter * m.random()
 	d.Beat, d.Seq = true, m.seq

@@ -77,12 +77,17 @@ func Prove(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities) (*
 	if _, err := rw.Write(wire.Append(nil, ids.Offer())); err != nil {
 		return nil, fmt.Errorf("offer ssh keys: %w", orEnd(ctx, err))
 	}
-	return ProveOffered(ctx, rw, b, ids)
+	return ProveOffered(ctx, rw, b, ids, nil)
 }
 
 // ProveOffered is the rest of Prove for a caller that has written ids.Offer()
-// itself, in one write with its HELLO. Errors are as for Prove.
-func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities) (*wire.Welcome, error) {
+// itself, in one write with its HELLO. signing, which may be nil, is called with
+// true when a signature is being asked for, which may take a person to touch a
+// key, and with false when it is there. Errors are as for Prove.
+func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities, signing func(bool)) (*wire.Welcome, error) {
+	if signing == nil {
+		signing = func(bool) {}
+	}
 	m, err := readAnswer(ctx, rw, len(ids.keys))
 	if err != nil {
 		return nil, fmt.Errorf("offer ssh keys: %w", err)
@@ -97,7 +102,9 @@ func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identit
 	}
 
 	k := &ids.keys[pick.Index]
+	signing(true)
 	blob, err := sign(ctx, k, b)
+	signing(false)
 	if err != nil {
 		return nil, fmt.Errorf("sign with ssh key %s: %w", fingerprint(k.blob), err)
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
-// maxTickets is how many TICKETs one connection may try before its OFFER: the
+// MaxTickets is how many TICKETs one connection may try before its OFFER: the
 // link's, a session's, and room for a mistake.
-const maxTickets = 4
+const MaxTickets = 4
 
 // Grant is what the authorizing line gives a key.
 type Grant struct {
@@ -40,6 +40,8 @@ type Identity struct {
 	// Ticket is the kind of ticket that stood for the key. Zero: the key itself
 	// was proven.
 	Ticket wire.TicketKind
+	// TicketID is that ticket's. Zero without one.
+	TicketID wire.ID
 }
 
 // An Authorizer knows which keys may do what. It is safe for use by many
@@ -62,12 +64,14 @@ const (
 	ReasonTicketUnknown Reason = "ticket_unknown" // no such ticket, and no key followed
 	ReasonTimeout       Reason = "timeout"        // the connection's deadline passed
 	ReasonClosed        Reason = "closed"         // the connection ended
+	ReasonBusy          Reason = "busy"           // authenticated, and there is no room for another link
 )
 
 // Reasons returns every Reason there is.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonNoKey, ReasonBadSignature, ReasonProtocol, ReasonTicketUnknown, ReasonTimeout, ReasonClosed,
+		ReasonBusy,
 	}
 }
 
@@ -130,9 +134,9 @@ func (v *Verifier) Verify(rw io.ReadWriter, p Peer) (Identity, error) {
 			if id, ok := v.redeem(m, p); ok {
 				return id, nil
 			}
-			if tickets == maxTickets {
+			if tickets == MaxTickets {
 				return Identity{}, v.deny(rw, ReasonTicketUnknown, wire.CodeProtocol, "too many tickets",
-					wire.Violation("more than %d tickets", maxTickets))
+					wire.Violation("more than %d tickets", MaxTickets))
 			}
 			if err := write(rw, &wire.Denied{Code: wire.CodeUnknown, Message: "ticket unknown"}); err != nil {
 				return Identity{}, failIO(err)
@@ -152,7 +156,7 @@ func (v *Verifier) redeem(t *wire.Ticket, p Peer) (Identity, bool) {
 	if !ok || !CheckTicket(t, secret, p.Binding) {
 		return Identity{}, false
 	}
-	id.Ticket = t.Kind
+	id.Ticket, id.TicketID = t.Kind, t.ID
 	return id, true
 }
 

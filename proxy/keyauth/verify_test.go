@@ -168,7 +168,7 @@ func TestFailuresHaveReasonsAndToldCodes(t *testing.T) {
 		"a bad proof":       {say(offer, wire.Append(nil, &wire.Proof{Signature: []byte("x")})), ReasonBadSignature, []wire.Message{pick, &wire.Denied{Code: wire.CodeNotAllowed, Message: "signature not accepted"}}},
 		"ticket and end":    {say(ticket), ReasonTicketUnknown, []wire.Message{unknown}},
 		"ticket and key":    {say(ticket, stranger), ReasonNoKey, []wire.Message{unknown, &wire.Denied{Code: wire.CodeNotAllowed, Message: "key not authorized"}}},
-		"too many tickets":  {say(bytes.Repeat(ticket, maxTickets+1)), ReasonTicketUnknown, []wire.Message{unknown, unknown, unknown, unknown, &wire.Denied{Code: wire.CodeProtocol, Message: "too many tickets"}}},
+		"too many tickets":  {say(bytes.Repeat(ticket, MaxTickets+1)), ReasonTicketUnknown, []wire.Message{unknown, unknown, unknown, unknown, &wire.Denied{Code: wire.CodeProtocol, Message: "too many tickets"}}},
 		"deadline":          {timeouts{}, ReasonTimeout, nil},
 		"deadline at proof": {io.MultiReader(say(offer), timeouts{}), ReasonTimeout, []wire.Message{pick}},
 	} {

@@ -112,17 +112,7 @@ func (l *Link) judge() (lost bool) {
 	}
 	l.beats.Observe(l.meter.activity())
 	d := l.beats.Advance(l.meter.now())
-	if d.Missed && l.trace.BeatMissed != nil {
-		l.trace.BeatMissed(d.Row)
-	}
-	if d.Beat {
-		l.queue.control.beat = d.Seq
-		l.queue.wake.Broadcast()
-		if l.trace.BeatSent != nil {
-			l.trace.BeatSent(d.Seq)
-		}
-	}
-	l.arm()
+	l.decided(d)
 	return d.Lost
 }
 

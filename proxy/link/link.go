@@ -58,6 +58,11 @@ type Trace struct {
 	// BeatMissed: nothing was received within the timeout, for the row-th beat
 	// in a row.
 	BeatMissed func(row int)
+	// Suspected: the peer may be lost, and another link may be better: a row of
+	// misses begins or a Probe was not answered in time (MissedBeats), or the
+	// kernel sends again and again what nobody acknowledges (Timeout; on Linux, at
+	// the proxy's end).
+	Suspected func(reason Reason)
 	// PeerBeat: the peer's beat arrived.
 	PeerBeat func(seq uint64)
 	// SlowDown: the peer asked for a longer interval, now in force.
@@ -93,6 +98,9 @@ type Link struct {
 	goAway   *wire.GoAway // the peer's
 	carriers map[*carrier]struct{}
 	queue    queue
+
+	watcher  *time.Timer // looks at what is written, while watching
+	watching bool
 
 	hushed    bool // no stream is to be waited for any more
 	shrinking bool // shrink is under way
@@ -252,6 +260,9 @@ func (l *Link) end(reason Reason, err error) {
 	l.meter.Close() // unblocks whoever reads or writes
 	if l.timer != nil {
 		l.timer.Stop()
+	}
+	if l.watcher != nil {
+		l.watcher.Stop()
 	}
 	for c := range l.carriers {
 		c.wake.Broadcast()

@@ -114,9 +114,11 @@ func (l *Link) next(held **[]byte, chunk int) (job, bool) {
 		case !q.control.empty() && l.control != nil:
 			var written chan struct{}
 			*buf, written = q.control.take(*buf)
+			l.watch()
 			return job{written: written}, true
 		case len(q.small) > 0:
 			if c := shift(&q.small); c.copy(buf, interactiveBytes) {
+				l.watch()
 				return job{carrier: c}, true
 			}
 		case len(q.closing) > 0:
@@ -128,6 +130,7 @@ func (l *Link) next(held **[]byte, chunk int) (job, bool) {
 					c.queued = true
 					q.bulk = append(q.bulk, c)
 				}
+				l.watch()
 				return job{carrier: c}, true
 			}
 		default:

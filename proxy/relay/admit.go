@@ -84,7 +84,8 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		return
 	}
 	defer p.gate.leave()
-	h := &held{owner: owner, reached: make(chan struct{})}
+	h := &held{owner: owner, who: p.conn.Identity, reached: make(chan struct{})}
+	_, _ = rand.Read(h.secret[:]) // never fails
 	switch known, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
 	case known != nil:
 		p.repeat(ctx, req, known, owner)
@@ -158,11 +159,9 @@ func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
 // attach carries the session over the request's carrier and, when that is lost,
 // keeps it for the window.
 func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
-	var secret wire.Secret
-	_, _ = rand.Read(secret[:]) // never fails
 	turn := h.attached()
 	linkLife := context.WithoutCancel(ctx) // a reset is to be heard; the link ends the carrier
-	if err := h.s.Answer(linkLife, req, secret); err == nil || errors.Is(err, session.ErrMoved) {
+	if err := h.s.Answer(linkLife, req, h.secret); err == nil || errors.Is(err, session.ErrMoved) {
 		return
 	}
 	window := p.r.cfg.Window

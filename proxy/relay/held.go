@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -18,7 +19,9 @@ var errExpired = errors.New("nobody came back for the session in time")
 
 // held is a session that this relay holds, attached or not.
 type held struct {
-	owner   string        // the fingerprint of the key it belongs to
+	owner   string // the fingerprint of the key it belongs to
+	who     keyauth.Identity
+	secret  wire.Secret   // its ticket's
 	reached chan struct{} // closed when the dial has ended
 	s       *session.Session
 
@@ -141,6 +144,17 @@ func (t *table) drop(id wire.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.remove(id)
+}
+
+// ticket returns a live session's.
+func (t *table) ticket(id wire.ID) (wire.Secret, keyauth.Identity, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.live[id]
+	if h == nil {
+		return wire.Secret{}, keyauth.Identity{}, false
+	}
+	return h.secret, h.who, true
 }
 
 // find tells what is known of a session.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -15,6 +16,8 @@ type Limits struct {
 	Handshakes int
 	// HandshakeTimeout bounds TLS and HELLO together (10 s).
 	HandshakeTimeout time.Duration
+	// LinksPerKey is how many links one key may have at once (1024).
+	LinksPerKey int
 	// SessionsPerLink is how many sessions one link may carry at once (1024).
 	SessionsPerLink int
 	// SessionsPerKey is how many sessions one key may hold at once, those included
@@ -26,7 +29,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		value *int
 		zero  int
-	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.SessionsPerLink, 1024}, {&l.SessionsPerKey, 1024}} {
+	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.LinksPerKey, 1024}, {&l.SessionsPerLink, 1024}, {&l.SessionsPerKey, 1024}} {
 		if *f.value == 0 {
 			*f.value = f.zero
 		}
@@ -53,12 +56,45 @@ func (g gate) enter() bool {
 func (g gate) leave() { <-g }
 
 // gates are a relay's.
-type gates struct{ links, handshakes, signatures gate }
+type gates struct {
+	links, handshakes, signatures gate
+	keys                          *share // of links
+}
 
 func newGates(l Limits) gates {
 	return gates{
 		links:      make(gate, l.Links),
 		handshakes: make(gate, l.Handshakes),
 		signatures: make(gate, l.Handshakes),
+		keys:       newShare(l.LinksPerKey),
+	}
+}
+
+// share lets a bounded number of each key in.
+type share struct {
+	most int
+
+	mu sync.Mutex // guards in
+	in map[string]int
+}
+
+func newShare(most int) *share { return &share{most: most, in: make(map[string]int)} }
+
+// enter reports whether there is room for one more of key; who got in leaves once.
+func (s *share) enter(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in[key] >= s.most {
+		return false
+	}
+	s.in[key]++
+	return true
+}
+
+func (s *share) leave(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in[key]--; s.in[key] == 0 {
+		delete(s.in, key)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/link"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -19,7 +21,8 @@ import (
 
 // Config is how a relay works. Transport and Dialer are required.
 type Config struct {
-	// Transport authenticates proxies. Its Hello.Instance is filled in.
+	// Transport authenticates proxies. Its Hello.Instance and its Verifier's Ticket
+	// are filled in.
 	Transport *transport.Server
 	// Dialer reaches targets.
 	Dialer *Dialer
@@ -67,6 +70,9 @@ type Relay struct {
 	gates gates
 	tasks sync.WaitGroup
 	held  *table
+
+	tickets    *tickets
+	authorizer keyauth.Authorizer
 }
 
 // New returns a relay.
@@ -96,8 +102,15 @@ func New(cfg Config) (*Relay, error) {
 	if server.Hello.Window = cfg.Window; cfg.Window > 0 {
 		server.Hello.Features |= wire.FeatureResume
 	}
+	verifier := *server.Verifier
+	server.Verifier = &verifier
 	cfg.Transport = &server
-	return &Relay{cfg: cfg, gates: newGates(cfg.Limits), held: newTable()}, nil
+	r := &Relay{
+		cfg: cfg, gates: newGates(cfg.Limits), held: newTable(),
+		tickets: newTickets(cfg.Window), authorizer: verifier.Authorizer,
+	}
+	verifier.Ticket = r.redeem
+	return r, nil
 }
 
 // Serve accepts links on the listeners until ctx is done or a listener fails,
@@ -167,7 +180,7 @@ func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
 func (r *Relay) serveConn(ctx context.Context, raw net.Conn) {
 	// The handshake's goroutine has grown its stack; a link lives for days on a
 	// fresh one.
-	conn, err := r.handshake(ctx, raw)
+	in, err := r.handshake(ctx, raw)
 	if err != nil {
 		r.cfg.Log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
 		if r.cfg.Trace.AuthFailed != nil && ctx.Err() == nil {
@@ -175,28 +188,78 @@ func (r *Relay) serveConn(ctx context.Context, raw net.Conn) {
 		}
 		return
 	}
-	if !r.gates.links.enter() {
-		r.cfg.Log.Warn("too many links", "remote", raw.RemoteAddr().String(), "limit", r.cfg.Limits.Links)
-		conn.Close()
-		return
-	}
-	r.tasks.Go(func() {
-		defer r.gates.links.leave()
-		r.serveLink(ctx, conn)
-	})
+	r.tasks.Go(func() { r.serveLink(ctx, in) })
+}
+
+// guest is a proxy that has been let in.
+type guest struct {
+	*transport.Conn
+	leave func(forGood bool) // gives back what it was admitted with
 }
 
 // handshake authenticates within the gates: one for strangers, another for those
 // who may be looking for a key to touch.
-func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*transport.Conn, error) {
+func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*guest, error) {
 	gate := r.gates.handshakes
 	defer func() { gate.leave() }()
-	return r.cfg.Transport.Handshake(ctx, raw, func() {
-		if r.gates.signatures.enter() {
-			gate.leave()
-			gate = r.gates.signatures
+	g := &guest{}
+	door := transport.Door{
+		Picked: func() {
+			if r.gates.signatures.enter() {
+				gate.leave()
+				gate = r.gates.signatures
+			}
+		},
+		Admit: func(id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
+			w, g.leave, denied = r.admit(id)
+			return w, denied
+		},
+	}
+	var err error
+	if g.Conn, err = r.cfg.Transport.Handshake(ctx, raw, door); err != nil {
+		if g.leave != nil { // did not hear that it was welcome
+			g.leave(false)
 		}
-	})
+		return nil, err
+	}
+	return g, nil
+}
+
+// admit makes room for a link of id, and hands out a ticket for the next.
+func (r *Relay) admit(id keyauth.Identity) (w *wire.Welcome, leave func(bool), denied *wire.Denied) {
+	busy := func(why string) *wire.Denied {
+		r.cfg.Log.Warn("link refused", "key", id.Fingerprint, "reason", why)
+		return &wire.Denied{Code: wire.CodeBusy, RetryAfter: busyRetry, Message: why}
+	}
+	if !r.gates.links.enter() {
+		return nil, nil, busy("the relay has as many links as it takes")
+	}
+	if !r.gates.keys.enter(id.Fingerprint) {
+		r.gates.links.leave()
+		return nil, nil, busy("this key has as many links as the relay lets it")
+	}
+	w, ended := r.tickets.issue(id)
+	return w, func(forGood bool) {
+		ended(forGood)
+		r.gates.keys.leave(id.Fingerprint)
+		r.gates.links.leave()
+	}, nil
+}
+
+// busyRetry is when a proxy may ask again that found no room.
+const busyRetry = 5 * time.Second
+
+// redeem finds a ticket, and asks again whether its owner may come in.
+func (r *Relay) redeem(kind wire.TicketKind, id wire.ID, addr netip.Addr) (wire.Secret, keyauth.Identity, bool) {
+	find := r.tickets.find
+	if kind == wire.TicketSession {
+		find = r.held.ticket
+	}
+	secret, who, ok := find(id)
+	if ok {
+		who.Grant, ok = r.authorizer.Authorize(who.Key, addr)
+	}
+	return secret, who, ok
 }
 
 // comeBack is what proxies are told when the relay ends: a restart takes a moment.
@@ -206,7 +269,10 @@ const comeBack = time.Second
 const farewell = 500 * time.Millisecond
 
 // serveLink carries one link until it is lost or ctx is done.
-func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
+func (r *Relay) serveLink(ctx context.Context, in *guest) {
+	conn := in.Conn
+	forGood := false
+	defer func() { in.leave(forGood) }()
 	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
@@ -241,6 +307,11 @@ func (r *Relay) serveLink(ctx context.Context, conn *transport.Conn) {
 	})()
 	lost := p.link.Run(linkCtx)
 	<-ended
+	select {
+	case <-p.link.Away():
+		forGood = true
+	default:
+	}
 	p.log.Debug("link lost", "error", lost)
 	if r.cfg.Trace.LinkDown != nil {
 		r.cfg.Trace.LinkDown()

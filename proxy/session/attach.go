@@ -54,6 +54,9 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 		}
 		switch reply := reply.(type) {
 		case *wire.OK:
+			s.mu.Lock()
+			s.secret = reply.Secret
+			s.mu.Unlock()
 			return a, s.attached(a, reply.Received, reply.Limit, received, limit)
 		case *wire.Refused:
 			refused := &RefusedError{Refused: *reply}

@@ -79,10 +79,11 @@ type Session struct {
 	done   chan struct{} // closed when nothing is left to do
 	failed chan struct{} // closed when Err is not nil
 
-	generation uint64    // of the newest carrier; 0: none yet
-	newest     *carrier  // nil: none yet, or none any more
-	instance   wire.ID   // the relay process that holds the session; at the proxy
-	paused     time.Time // when bytes ceased to flow; zero while they do
+	generation uint64      // of the newest carrier; 0: none yet
+	newest     *carrier    // nil: none yet, or none any more
+	instance   wire.ID     // the relay process that holds the session; at the proxy
+	secret     wire.Secret // of the session's ticket; at the proxy
+	paused     time.Time   // when bytes ceased to flow; zero while they do
 	ackTimer   *time.Timer
 	ackDue     bool
 	ackArmed   bool
@@ -141,6 +142,14 @@ func (s *Session) Final() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.m.received
+}
+
+// Secret is that of the session's ticket, at the proxy: with it and the session's
+// ID a link can be authenticated that is to carry the session. Zero: none.
+func (s *Session) Secret() wire.Secret {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.secret
 }
 
 // Opened is closed when the relay has reached the target, or the session has

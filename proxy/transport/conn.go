@@ -28,8 +28,8 @@ type Conn struct {
 	Fingerprint string
 	// Identity is the proxy's, at the relay's end.
 	Identity keyauth.Identity
-	// Ticket is what the relay handed out, at the proxy's end.
-	Ticket wire.Welcome
+	// Ticket is what the relay handed out, at the proxy's end, for later links.
+	Ticket keyauth.Ticket
 }
 
 // Close ends the connection at once, without a TLS alert that could block.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
@@ -24,6 +23,15 @@ type Dialer struct {
 	// Identities loads the keys to prove, anew for every connection: an agent
 	// may have been unlocked meanwhile.
 	Identities func(ctx context.Context) (*keyauth.Identities, error)
+	// Tickets are shown before any key is asked for, in this order, at most
+	// keyauth.MaxTickets of them.
+	Tickets []keyauth.Ticket
+	// LastAddr is an address where the relay was reached before, HOST:PORT. It is
+	// the fallback for when the name cannot be resolved. Empty: none.
+	LastAddr string
+	// Signing is called with true while a signature is waited for, and with false
+	// when it is there. It may be nil.
+	Signing func(bool)
 	// Agent is this program's name and version, for the relay's log.
 	Agent string
 	// NetDial replaces the dialling of TCP, for tests. Nil means a net.Dialer,
@@ -55,10 +63,14 @@ func (e *DialError) Unwrap() error { return e.Err }
 // not get better by itself: a *RelayKeyError, a *keyauth.DeniedError, an error
 // that matches keyauth.ErrNoKeys or ErrVersion.
 func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
-	// Keys first: without one there is no use in disturbing the relay.
-	ids, err := d.Identities(ctx)
-	if err != nil {
-		return nil, err
+	// Keys first: without one there is no use in disturbing the relay. But a
+	// ticket spares the agent.
+	var ids *keyauth.Identities
+	if len(d.Tickets) == 0 {
+		var err error
+		if ids, err = d.Identities(ctx); err != nil {
+			return nil, err
+		}
 	}
 	raw, err := d.connect(ctx)
 	if err != nil {
@@ -79,7 +91,7 @@ func (d *Dialer) judge(err error) error {
 	var key *RelayKeyError
 	var denied *keyauth.DeniedError
 	switch {
-	case errors.As(err, &key), errors.Is(err, ErrVersion):
+	case errors.As(err, &key), errors.Is(err, ErrVersion), errors.Is(err, keyauth.ErrNoKeys):
 		return err
 	case errors.As(err, &denied):
 		if denied.Code == wire.CodeNotAllowed {
@@ -87,38 +99,6 @@ func (d *Dialer) judge(err error) error {
 		}
 	}
 	return &DialError{d.Relay, err}
-}
-
-func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
-	timeout := d.ConnectTimeout
-	if timeout == 0 {
-		timeout = DefaultConnectTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	dial := d.NetDial
-	if dial == nil {
-		// The link has its own heartbeats; the kernel's would hide the interval.
-		dial = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}).DialContext
-	}
-	conn, err := dial(ctx, "tcp", d.Relay)
-	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("no answer within %v: %w", timeout, context.DeadlineExceeded)
-	}
-	return conn, plain(err)
-}
-
-// plain drops what net repeats: the address that the caller names already.
-func plain(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
-		err = op.Err
-	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return err
 }
 
 func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.Identities) (*Conn, error) {
@@ -142,8 +122,14 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 		return nil, err
 	}
 	own := &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Features: wire.FeatureResume, Agent: d.Agent}
-	// One write, one flight: the OFFER need not wait for the relay's HELLO.
-	if _, err := c.Write(wire.Append(wire.Append(nil, own), ids.Offer())); err != nil {
+	var first wire.Message
+	if ids == nil {
+		first = d.Tickets[0].Message(b)
+	} else {
+		first = ids.Offer()
+	}
+	// One write, one flight: what follows need not wait for the relay's HELLO.
+	if _, err := c.Write(wire.Append(wire.Append(nil, own), first)); err != nil {
 		return nil, d.cause(ctx, err, timeout)
 	}
 	if err := readHello(c, &c.Peer); err != nil {
@@ -152,13 +138,10 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 	if c.Version, err = checkHello(own, &c.Peer); err != nil {
 		return nil, err
 	}
-	meter.SetDeadline(time.Now().Add(SignatureTimeout))
-	welcome, err := keyauth.ProveOffered(ctx, c.Conn, b, ids)
-	if err != nil {
-		return nil, d.cause(ctx, err, SignatureTimeout)
+	if err := d.authenticate(ctx, c, b, ids, timeout); err != nil {
+		return nil, err
 	}
 	meter.SetDeadline(time.Time{})
-	c.Ticket = *welcome
 	if unknown {
 		if err := d.Trust.Known.Add(d.Relay, c.Fingerprint); err != nil {
 			return nil, err
@@ -168,6 +151,43 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 		}
 	}
 	return c, nil
+}
+
+// authenticate proves a ticket, or else a key. The first TICKET, or the OFFER of
+// ids, is on its way.
+func (d *Dialer) authenticate(ctx context.Context, c *Conn, b keyauth.Binding, ids *keyauth.Identities, timeout time.Duration) error {
+	if ids == nil {
+		welcome, err := keyauth.Redeem(ctx, c.Conn, b, d.Tickets)
+		switch {
+		case err == nil:
+			c.Ticket = keyauth.LinkTicket(welcome)
+			return nil
+		case !errors.Is(err, keyauth.ErrTicketUnknown):
+			return d.cause(ctx, err, timeout)
+		}
+		if ids, err = d.Identities(ctx); err != nil {
+			return err
+		}
+		if _, err := c.Write(wire.Append(nil, ids.Offer())); err != nil {
+			return d.cause(ctx, err, timeout)
+		}
+	}
+	// The relay answers within the time of a handshake; a person may take longer.
+	welcome, err := keyauth.ProveOffered(ctx, c.Conn, b, ids, func(begins bool) {
+		if d.Signing != nil {
+			d.Signing(begins)
+		}
+		if begins {
+			c.Meter.SetDeadline(time.Now().Add(SignatureTimeout))
+		} else {
+			c.Meter.SetDeadline(time.Now().Add(timeout))
+		}
+	})
+	if err != nil {
+		return d.cause(ctx, err, timeout)
+	}
+	c.Ticket = keyauth.LinkTicket(welcome)
+	return nil
 }
 
 func (d *Dialer) tlsConfig(fingerprint *string, unknown *bool) *tls.Config {

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -28,14 +29,22 @@ type Server struct {
 	UserTimeout time.Duration
 }
 
+// Door is what a relay does while a proxy comes in. Each may be nil.
+type Door struct {
+	// Picked is called when a signature is awaited: from then on a person may be
+	// looking for a key to touch.
+	Picked func()
+	// Admit is called for a proxy that has proven who it is, and returns either
+	// what it is told. Nil welcomes without a ticket.
+	Admit func(keyauth.Identity) (*wire.Welcome, *wire.Denied)
+}
+
 // Handshake authenticates a proxy. It owns raw and closes it upon an error,
-// which is a *keyauth.VerifyError when the proxy was not let in. picked, which
-// may be nil, is called when a signature is awaited: from then on a person may
-// be looking for a key to touch.
-func (s *Server) Handshake(ctx context.Context, raw net.Conn, picked func()) (*Conn, error) {
+// which is a *keyauth.VerifyError when the proxy was not let in.
+func (s *Server) Handshake(ctx context.Context, raw net.Conn, door Door) (*Conn, error) {
 	tune(raw, s.UserTimeout)
 	meter := link.NewMeter(raw)
-	conn, err := s.handshake(ctx, meter, picked)
+	conn, err := s.handshake(ctx, meter, door)
 	if err != nil {
 		meter.Close()
 		return nil, err
@@ -43,7 +52,7 @@ func (s *Server) Handshake(ctx context.Context, raw net.Conn, picked func()) (*C
 	return conn, nil
 }
 
-func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()) (*Conn, error) {
+func (s *Server) handshake(ctx context.Context, meter *link.Meter, door Door) (*Conn, error) {
 	stop := context.AfterFunc(ctx, func() { meter.Close() })
 	defer stop()
 	timeout := s.HandshakeTimeout
@@ -81,7 +90,7 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()
 		return nil, fmt.Errorf("write HELLO: %w", err)
 	}
 	if c.Version, err = checkHello(&own, &c.Peer); err != nil {
-		deny(c, wire.CodeVersion, err)
+		deny(c, &wire.Denied{Code: wire.CodeVersion, Message: err.Error()})
 		return nil, err
 	}
 	c.Identity, err = s.Verifier.Verify(c.Conn, keyauth.Peer{
@@ -89,25 +98,37 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, picked func()
 		Addr:    remoteAddr(meter),
 		Picked: func() {
 			meter.SetDeadline(time.Now().Add(SignatureTimeout))
-			if picked != nil {
-				picked()
+			if door.Picked != nil {
+				door.Picked()
 			}
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Write(wire.Append(nil, keyauth.NewWelcome())); err != nil {
+	welcome, denied := &wire.Welcome{}, (*wire.Denied)(nil)
+	if door.Admit != nil {
+		welcome, denied = door.Admit(c.Identity)
+	}
+	if denied != nil {
+		deny(c, denied)
+		return nil, &keyauth.VerifyError{Reason: keyauth.ReasonBusy, Err: errors.New(denied.Message)}
+	}
+	if _, err := c.Write(wire.Append(nil, welcome)); err != nil {
 		return nil, fmt.Errorf("write WELCOME: %w", err)
 	}
 	meter.SetDeadline(time.Time{})
 	return c, nil
 }
 
+// partingTime is how long a proxy that was denied may take to leave.
+const partingTime = time.Second
+
 // deny tells the proxy why, best effort. It reads what the proxy has sent on, for
 // a close with unread bytes is a reset that would overtake the words.
-func deny(c *Conn, code wire.Code, why error) {
-	if _, err := c.Write(wire.Append(nil, &wire.Denied{Code: code, Message: why.Error()})); err == nil {
+func deny(c *Conn, why *wire.Denied) {
+	if _, err := c.Write(wire.Append(nil, why)); err == nil {
+		c.Meter.SetDeadline(time.Now().Add(partingTime))
 		_, _ = wire.ReadHandshake(c)
 	}
 }
