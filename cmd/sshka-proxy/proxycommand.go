@@ -16,6 +16,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/inbound"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/splice"
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -85,6 +86,13 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 	defer end()
 
 	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
+	own.cfg.Tickets = func() []keyauth.Ticket {
+		t := keyauth.Ticket{Kind: wire.TicketSession, ID: s.ID(), Secret: s.Secret()}
+		if !t.Valid() {
+			return nil
+		}
+		return []keyauth.Ticket{t}
+	}
 	owner := client.Owner{
 		Carriers: client.Either{First: daemonOf(file, s), Then: own},
 		Relay:    cfg.Dialer.Relay,

@@ -51,14 +51,14 @@ type daemon struct {
 	metrics *metrics.Metrics
 
 	dial inbound.Dial
-	open func(ctx context.Context) (*client.Carrier, error) // nil: no link
+	link client.Carriers // nil: none
 	up   func() error
 }
 
 // run starts everything and ends with the first that fails, or with ctx.
 func (d *daemon) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	if err := d.link(ctx, group); err != nil {
+	if err := d.reach(ctx, group); err != nil {
 		return err
 	}
 	if err := d.listen(ctx, group); err != nil {
@@ -69,8 +69,8 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
-// link sets up how targets are reached.
-func (d *daemon) link(ctx context.Context, group *errgroup.Group) error {
+// reach sets up how targets are reached.
+func (d *daemon) reach(ctx context.Context, group *errgroup.Group) error {
 	if d.file.Proxy.Relay == config.RelayDirect {
 		d.dial = d.file.Direct().DialContext
 		d.up = func() error { return nil }
@@ -93,7 +93,7 @@ func (d *daemon) link(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return usageError{err}
 	}
-	d.dial, d.open, d.up = c.DialContext, c.Open, c.Up
+	d.dial, d.link, d.up = c.DialContext, c, c.Up
 	group.Go(func() error { return c.Run(ctx) })
 	return nil
 }
@@ -131,7 +131,7 @@ func (d *daemon) dialled() func(time.Duration, error) {
 
 // listen opens everything that clients come in by, and the admin address.
 func (d *daemon) listen(ctx context.Context, group *errgroup.Group) error {
-	if d.file.Proxy.Socket != "" && d.open != nil {
+	if d.file.Proxy.Socket != "" && d.link != nil {
 		if err := d.socket(ctx, group); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (d *daemon) socket(ctx context.Context, group *errgroup.Group) error {
 		return d.file.Errorf("proxy.socket", "%w", err)
 	}
 	d.log.Info("listening", "socket", d.file.Proxy.Socket)
-	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.open, Dial: d.dial, Log: d.log}
+	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.link.Open, Reopen: d.link.Reopen, Dial: d.dial, Log: d.log}
 	group.Go(func() error { return s.Serve(ctx, ln) })
 	return nil
 }

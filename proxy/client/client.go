@@ -8,10 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
-	"github.com/sshka/sshka-proxy/proxy/link"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -33,21 +31,16 @@ type Client struct {
 	life  context.Context // of every session: ends with Run
 	end   context.CancelFunc
 
-	mu      sync.Mutex // guards all below
-	attempt *attempt   // the current, or the last
+	mu    sync.Mutex // guards state
+	state state
 }
 
-// attempt is one try to reach the relay, and the link that came of it.
-type attempt struct {
-	done chan struct{} // closed when link or err is set
-	over chan struct{} // closed when another attempt has taken its place
-	link *link.Link
-	peer wire.Hello // the relay's
-	err  error
-}
-
-func newAttempt() *attempt {
-	return &attempt{done: make(chan struct{}), over: make(chan struct{})}
+// state is what the keeper publishes.
+type state struct {
+	up      *uplink       // nil: no link
+	failed  int           // attempts so far that found none while there was none
+	err     error         // of the last of them; nil since there was a link
+	changed chan struct{} // closed when another state has taken this one's place
 }
 
 // New returns a client. Run must be called for it to work.
@@ -56,10 +49,10 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		cfg:     cfg.withDefaults(),
-		kick:    make(chan struct{}, 1),
-		gone:    make(chan struct{}),
-		attempt: newAttempt(),
+		cfg:   cfg.withDefaults(),
+		kick:  make(chan struct{}, 1),
+		gone:  make(chan struct{}),
+		state: state{changed: make(chan struct{})},
 	}
 	c.owner = Owner{Carriers: c, Relay: cfg.Dialer.Relay, Log: c.cfg.Log}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -67,88 +60,37 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Run dials the relay and keeps the link up until ctx is done, and returns when
-// every session has ended. It returns an error only when the very first attempt
-// fails with what no retry mends: the relay's key is wrong, or ours is refused.
+// every session has ended. It returns an error only when no retry will mend what
+// is wrong: the very first attempt fails because the relay's key is wrong or ours
+// is refused; or the relay's key is another than before, and no session is left
+// that might wait for the right one.
 func (c *Client) Run(ctx context.Context) error {
 	defer func() {
 		close(c.gone)
 		c.end()
 		c.owner.Wait()
 	}()
-	var pause redial
-	everUp := false
-	for ctx.Err() == nil {
-		start := time.Now()
-		up, err := c.try(ctx)
-		if !up && !everUp && final(err) {
-			return err
-		}
-		everUp = everUp || up
-		select {
-		case <-time.After(c.comeBack() + pause.next(up, time.Since(start), c.waiting.Load() > 0)):
-		case <-c.kick:
-		case <-ctx.Done():
-		}
-		c.mu.Lock()
-		close(c.attempt.over)
-		c.attempt = newAttempt()
-		c.mu.Unlock()
-	}
-	return nil
+	k := &keeper{c: c, events: make(chan func()), over: make(chan struct{}), addrs: net.InterfaceAddrs}
+	return k.run(ctx)
 }
 
-// try is one attempt: it dials, and runs the link until it is lost. up tells
-// whether there was one; err is why not.
-func (c *Client) try(ctx context.Context) (up bool, err error) {
-	c.mu.Lock()
-	a := c.attempt
-	c.mu.Unlock()
-	start := time.Now()
-	dialer := *c.cfg.Dialer
-	if c.waiting.Load() > 0 && dialer.ConnectTimeout == 0 && dialer.HandshakeTimeout == 0 {
-		dialer.ConnectTimeout, dialer.HandshakeTimeout = waitingConnect, waitingHandshake
-	}
-	conn, err := dialer.Dial(ctx)
-	if c.cfg.Trace.Dialled != nil {
-		c.cfg.Trace.Dialled(time.Since(start), err)
-	}
-	if err == nil {
-		a.peer = conn.Peer
-		a.link, err = link.Client(conn.Conn, conn.Meter, link.Config{
-			Heartbeat: c.cfg.Heartbeat, Window: link.WindowFor(c.cfg.Buffer), Trace: &c.cfg.Trace.Link,
-		})
-	}
-	if err != nil {
-		a.err = err
-		close(a.done)
-		c.cfg.Log.Debug("relay not reached", "relay", c.cfg.Dialer.Relay, "error", err)
-		return false, err
-	}
-	if c.cfg.Trace.LinkUp != nil {
-		c.cfg.Trace.LinkUp(conn)
-	}
-	c.cfg.Log.Debug("link up", "relay", c.cfg.Dialer.Relay, "took", time.Since(start))
-	close(a.done)
-	lost := a.link.Run(ctx)
-	c.cfg.Log.Debug("link lost", "relay", c.cfg.Dialer.Relay, "error", lost)
-	var e *link.LostError
-	if errors.As(lost, &e) && c.cfg.Trace.LinkLost != nil {
-		c.cfg.Trace.LinkLost(e)
-	}
-	return true, nil
-}
-
-// maxComeBack is how long a relay's GOAWAY may keep us away.
-const maxComeBack = time.Minute
-
-// comeBack is when the relay of the last attempt wants to be called again.
-func (c *Client) comeBack() time.Duration {
+// publish tells those who wait what has become of the link.
+func (c *Client) publish(up *uplink, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.attempt.err != nil || c.attempt.link == nil {
-		return 0
+	old := c.state
+	c.state = state{up: up, failed: old.failed, err: err, changed: make(chan struct{})}
+	if err != nil {
+		c.state.failed++
 	}
-	return min(c.attempt.link.ComeBack(), maxComeBack)
+	close(old.changed)
+}
+
+// now is the state.
+func (c *Client) now() state {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
 }
 
 // final reports whether a failed attempt is worth no other.
@@ -159,130 +101,81 @@ func final(err error) bool {
 		errors.As(err, &denied) && denied.Code == wire.CodeNotAllowed
 }
 
-// await returns the link. When there is none it waits for the attempt under way,
-// or asks for one, and returns why that failed.
-func (c *Client) await(ctx context.Context) (*attempt, error) {
-	failed := false // an attempt that began before now
-	for first := true; ; first = false {
-		c.mu.Lock()
-		a := c.attempt
-		c.mu.Unlock()
-		select {
-		case <-a.done:
-			failed = first && a.err != nil
-		default:
-			select {
-			case <-a.done:
-			case <-c.gone:
-				return nil, ErrClosed
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
+// await returns the link. When there is none it asks for one, and returns why an
+// attempt failed that ended after now; or, being patient, goes on waiting.
+func (c *Client) await(ctx context.Context, patient bool) (*uplink, error) {
+	s := c.now()
+	before := s.failed
+	for asked := false; ; s = c.now() {
 		switch {
-		case a.err != nil && !failed:
-			return nil, a.err
-		case a.err != nil: // an old failure: try again for us
+		case s.up != nil && s.up.link.Err() == nil:
+			return s.up, nil
+		case s.failed > before && !patient:
+			return nil, s.err
+		case !asked: // once: the keeper knows when to go on
+			asked = true
 			select {
 			case c.kick <- struct{}{}:
 			default:
 			}
-		case a.link.Err() == nil:
-			return a, nil
 		}
 		select {
-		case <-a.over:
+		case <-s.changed:
 		case <-c.gone:
-			if a.err != nil {
-				return nil, a.err
+			if err := c.now().err; err != nil {
+				return nil, err
 			}
 			return nil, ErrClosed
 		case <-ctx.Done():
+			if patient && s.err != nil {
+				return nil, s.err
+			}
 			return nil, context.Cause(ctx)
 		}
 	}
 }
 
 // Open opens a carrier as soon as there is a link (Carriers).
-func (c *Client) Open(ctx context.Context) (*Carrier, error) { return c.openCarrier(ctx, c.await) }
+func (c *Client) Open(ctx context.Context) (*Carrier, error) { return c.openCarrier(ctx, false) }
 
 // Reopen opens a carrier as soon as there is a link, however long that takes
 // (Carriers). While somebody waits here the relay is dialled more often.
 func (c *Client) Reopen(ctx context.Context) (*Carrier, error) {
-	if c.waiting.Add(1) == 1 {
-		select {
-		case c.kick <- struct{}{}: // ends a longer pause
-		default:
-		}
-	}
+	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
-	return c.openCarrier(ctx, c.awaitPatiently)
+	return c.openCarrier(ctx, true)
 }
 
-func (c *Client) openCarrier(ctx context.Context, await func(context.Context) (*attempt, error)) (*Carrier, error) {
+func (c *Client) openCarrier(ctx context.Context, patient bool) (*Carrier, error) {
 	for {
-		a, err := await(ctx)
+		u, err := c.await(ctx, patient)
 		if err != nil {
 			return nil, err
 		}
-		carrier, err := a.link.Open(ctx)
+		carrier, err := u.link.Open(ctx)
 		if err == nil {
-			c := &Carrier{ReadWriteCloser: carrier, Instance: a.peer.Instance}
-			if a.peer.Features&wire.FeatureResume != 0 {
-				c.Window = a.peer.Window
+			peer := &u.conn.Peer
+			c := &Carrier{ReadWriteCloser: carrier, Instance: peer.Instance}
+			if peer.Features&wire.FeatureResume != 0 {
+				c.Window = peer.Window
 			}
 			return c, nil
 		}
-		if a.link.Err() == nil || ctx.Err() != nil {
+		if u.link.Err() == nil || ctx.Err() != nil {
 			return nil, err
 		} // else lost meanwhile: the next one
 	}
 }
 
-// awaitPatiently is await that takes no failure for an answer, but for one that
-// no retry mends.
-func (c *Client) awaitPatiently(ctx context.Context) (*attempt, error) {
-	for {
-		c.mu.Lock()
-		a := c.attempt
-		c.mu.Unlock()
-		select {
-		case <-a.done:
-			if a.err == nil && a.link.Err() == nil {
-				return a, nil
-			}
-		case <-c.gone:
-			return nil, ErrClosed
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		select {
-		case <-a.over:
-		case <-c.gone:
-			return nil, ErrClosed
-		case <-ctx.Done():
-			if a.err != nil {
-				return nil, a.err
-			}
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
 // Up reports whether there is a link now; if not, the error says why.
 func (c *Client) Up() error {
-	c.mu.Lock()
-	a := c.attempt
-	c.mu.Unlock()
-	select {
-	case <-a.done:
-	default:
-		return errors.New("the relay is being dialled")
+	switch s := c.now(); {
+	case s.up != nil:
+		return s.up.link.Err()
+	case s.err != nil:
+		return s.err
 	}
-	if a.err != nil {
-		return a.err
-	}
-	return a.link.Err()
+	return errors.New("the relay is being dialled")
 }
 
 // Start opens a session to target as soon as there is a link, without waiting

@@ -1,12 +1,15 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/notice"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
@@ -20,6 +23,15 @@ type Config struct {
 	// Buffer bounds what a session holds per direction, in bytes. Zero means
 	// session.DefaultBuffer.
 	Buffer int
+	// MaxAge is how old a link may get before another replaces it: some routers
+	// end every connection after a fixed time. Zero: as old as it likes.
+	MaxAge time.Duration
+	// Tickets returns tickets beside the last link's own, a session's for example,
+	// whenever the relay is dialled. It may be nil.
+	Tickets func() []keyauth.Ticket
+	// Notice calls told when the computer has woken up or its network has changed,
+	// until ctx is done: a notice.Watcher's Run. Nil: beats find out.
+	Notice func(ctx context.Context, told func(notice.Event))
 	// Fallback, when not nil, opens what the relay cannot be reached for.
 	Fallback *Direct
 	// Trace is told what happens; nil is told nothing.
@@ -31,7 +43,8 @@ type Config struct {
 // Trace is a set of functions that a client calls when something happens. Each
 // may be nil. They must not block.
 type Trace struct {
-	// Link is given to every link.
+	// Link is given to every link. Its Lost is called for those that sessions could
+	// use only.
 	Link link.Trace
 	// Session is given to every session that the client starts itself.
 	Session session.Trace

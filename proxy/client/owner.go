@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/inbound"
@@ -39,6 +40,7 @@ type Owner struct {
 	Log *slog.Logger
 
 	sessions sync.WaitGroup
+	live     atomic.Int64 // of them
 }
 
 // busyPause is how long a session waits after a relay that has no room for it
@@ -60,7 +62,11 @@ func (o *Owner) Start(ctx, life context.Context, s *session.Session, first func(
 			return err
 		}
 	}
-	o.sessions.Go(func() { o.run(life, s, c) })
+	o.live.Add(1)
+	o.sessions.Go(func() {
+		defer o.live.Add(-1)
+		o.run(life, s, c)
+	})
 	return nil
 }
 
@@ -135,7 +141,7 @@ func (e Either) Open(ctx context.Context) (*Carrier, error) {
 
 // Reopen opens a carrier for a session that has lost its own.
 func (e Either) Reopen(ctx context.Context) (*Carrier, error) {
-	if c, err := e.First.Open(ctx); err == nil {
+	if c, err := e.First.Reopen(ctx); err == nil {
 		return c, nil
 	}
 	return e.Then.Reopen(ctx)

@@ -28,35 +28,27 @@ const (
 	waitingHandshake = 4 * time.Second
 )
 
-// redial decides how long to wait after an attempt. The zero redial begins.
+// redial decides how long to wait after an attempt that failed. The zero redial
+// begins.
 type redial struct {
-	failing time.Duration // how long there has been no link
+	since   time.Time // there is no link; zero: there was one just now
 	backoff time.Duration
 }
 
-// next returns the pause after an attempt that took so long: none after a link,
-// else longer and longer, with jitter, so that ten thousand proxies do not come
-// back together. waiting tells that sessions wait.
-func (r *redial) next(up bool, took time.Duration, waiting bool) time.Duration {
-	if up {
-		*r = redial{}
-		if took < youngLink { // it dies as soon as it lives
-			return rand.N(youngPause)
-		}
-		return 0
+// next returns the pause after an attempt that took so long: longer and longer,
+// with jitter, so that ten thousand proxies do not come back together. waiting
+// tells that sessions wait.
+func (r *redial) next(now time.Time, took time.Duration, waiting bool) time.Duration {
+	if r.since.IsZero() {
+		r.since = now.Add(-took)
 	}
-	r.failing += took
-	var pause time.Duration
-	switch {
-	case waiting && r.failing < waitingTime:
-		pause = max(0, waitingPause-took)
-		pause -= rand.N(pause/4 + 1)
-	case r.failing < shortTime:
+	switch failing := now.Sub(r.since); {
+	case waiting && failing < waitingTime:
+		pause := max(0, waitingPause-took)
+		return pause - rand.N(pause/4+1)
+	case failing < shortTime:
 		r.backoff = min(max(2*r.backoff, minBackoff), shortPause)
-		pause = rand.N(r.backoff)
-	default:
-		pause = rand.N(longPause)
+		return rand.N(r.backoff)
 	}
-	r.failing += pause
-	return pause
+	return rand.N(longPause)
 }

@@ -15,6 +15,7 @@ import (
 const (
 	minBeat      = Duration(100 * time.Millisecond)
 	minKeepalive = Duration(time.Second) // the kernel counts in seconds
+	minAge       = Duration(time.Second) // below, links would do nothing but begin
 	minBuffer    = 64 * KiB
 	maxBuffer    = 64 * MiB
 )
@@ -75,6 +76,9 @@ func (c *checker) proxy(p *Proxy) {
 	c.admin("proxy.admin", p.Admin)
 	c.heartbeat("proxy.heartbeat", p.Heartbeat)
 	c.buffer("proxy.session.buffer", p.Session.Buffer)
+	if age := p.Link.MaxAge; age != 0 && age < minAge {
+		c.complain("proxy.link.max_age", "%s is too short; write 0 for as old as it likes, or at least %s", age, minAge)
+	}
 }
 
 func (c *checker) relay(r *Relay) {
@@ -98,6 +102,7 @@ func (c *checker) relay(r *Relay) {
 	c.buffer("relay.session.buffer", r.Session.Buffer)
 	c.positive("relay.limits.links", r.Limits.Links)
 	c.positive("relay.limits.handshakes", r.Limits.Handshakes)
+	c.positive("relay.limits.links_per_key", r.Limits.LinksPerKey)
 	c.positive("relay.limits.sessions_per_link", r.Limits.SessionsPerLink)
 	c.positive("relay.limits.sessions_per_key", r.Limits.SessionsPerKey)
 	if r.Limits.HandshakeTimeout == 0 {

@@ -45,6 +45,8 @@ type Proxy struct {
 	Heartbeat Heartbeat `yaml:"heartbeat"`
 	// Session is about every session.
 	Session Session `yaml:"session"`
+	// Link is about the link to the relay.
+	Link Link `yaml:"link"`
 	// Admin is the daemon's address for metrics and health. Empty: none.
 	Admin string `yaml:"admin"`
 	// Log is how the proxy logs.
@@ -108,6 +110,13 @@ type Session struct {
 	Buffer Size `yaml:"buffer"`
 }
 
+// Link is about the link to a relay.
+type Link struct {
+	// MaxAge is how old it may get before another replaces it. Zero: as old as it
+	// likes.
+	MaxAge Duration `yaml:"max_age"`
+}
+
 // RelaySession is about every session at a relay.
 type RelaySession struct {
 	// Buffer is as in Session.
@@ -125,6 +134,8 @@ type Limits struct {
 	Handshakes int `yaml:"handshakes"`
 	// HandshakeTimeout bounds TLS and HELLO together.
 	HandshakeTimeout Duration `yaml:"handshake_timeout"`
+	// LinksPerKey is how many links one key has at once.
+	LinksPerKey int `yaml:"links_per_key"`
 	// SessionsPerLink is how many sessions one link carries.
 	SessionsPerLink int `yaml:"sessions_per_link"`
 	// SessionsPerKey is how many sessions one key holds, those included whose link
@@ -162,7 +173,7 @@ func Defaults() *File {
 			TargetKeepalive: seconds(20),
 			Heartbeat:       Heartbeat{Interval: seconds(60), Timeout: seconds(15), CountMax: 3},
 			Session:         RelaySession{Buffer: 4 * MiB, Window: seconds(24 * 3600)},
-			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), SessionsPerLink: 1024, SessionsPerKey: 1024},
+			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), LinksPerKey: 1024, SessionsPerLink: 1024, SessionsPerKey: 1024},
 			Admin:           "127.0.0.1:9471",
 			Log:             log,
 		},

@@ -40,9 +40,9 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"forwards-not-list":   {`:2: proxy.forwards: a text where a list belongs; write [{listen: "127.0.0.1:2222", target: "db.internal:22"}]`},
 		"bool-not-bool":       {`:2: proxy.allow_other_users: a text where true or false belongs`},
 		"admin-no-port":       {`:2: relay.admin: "localhost" is not an address to listen on; write :PORT, HOST:PORT or [IPV6]:PORT`},
-		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, admin, log"},
+		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, link, admin, log"},
 		"section-is-text":     {":2: proxy.heartbeat: a text where a section belongs; write its keys: interval, timeout, count_max"},
-		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, sessions_per_link, sessions_per_key"},
+		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, links_per_key, sessions_per_link, sessions_per_key"},
 		"no-value":            {":2: relay.allow: has no value; write one or remove the key"},
 		"no-value-trust":      {":2: proxy.trust: has no value; write one or remove the key"},
 		"text-is-number":      {":2: proxy.relay: a number where a text belongs; put it in quotes"},
@@ -162,6 +162,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 		AllowOtherUsers: true,
 		Forwards:        []Forward{{"127.0.0.1:3", "db:22"}, {"[::1]:4", "[2001:db8::1]:5"}},
 		Admin:           "0.0.0.0:6",
+		Link:            Link{MaxAge: 25 * 60 * second},
 	}
 	wantRelay := Relay{
 		Listen:          []string{":7422", "[::1]:0"},
@@ -173,7 +174,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 		TargetKeepalive: 0,
 		Heartbeat:       Heartbeat{Interval: 90 * second, Timeout: 30 * second, CountMax: 5},
 		Session:         RelaySession{Buffer: 64 * MiB, Window: 90 * second},
-		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, SessionsPerLink: 4, SessionsPerKey: 5},
+		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, LinksPerKey: 6, SessionsPerLink: 4, SessionsPerKey: 5},
 		Admin:           "",
 		Log:             Log{Level: 8, Format: FormatText},
 	}
@@ -185,7 +186,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"proxy": 2, "proxy.relay": 3, "proxy.trust": 6, "proxy.trust[1]": 8, "proxy.heartbeat.timeout": 10,
-		"relay.allow": 28, "relay.allow[0]": 28, "relay.allow[7]": 28, "relay.limits.nothing": 34, "proxy.forwards[1].target": 21,
+		"relay.allow": 29, "relay.allow[0]": 29, "relay.allow[7]": 29, "relay.limits.nothing": 35, "proxy.forwards[1].target": 21,
 	} {
 		if got := f.At(path); got.Line != want || got.Column == 0 || got.File != "testdata/full.yaml" {
 			t.Errorf("%s is at %+v, want line %d", path, got, want)

@@ -8,6 +8,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/notice"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
@@ -33,6 +34,8 @@ func (f *File) Client(agent string, env func(string) string) client.Config {
 		},
 		Heartbeat: p.Heartbeat.Policy(),
 		Buffer:    int(p.Session.Buffer),
+		MaxAge:    time.Duration(p.Link.MaxAge),
+		Notice:    notice.Watcher{}.Run,
 	}
 	if p.Fallback == FallbackDirect {
 		c.Fallback = f.Direct()

@@ -85,6 +85,7 @@ func (f *File) Server(agent string, key *transport.RelayKey, who keyauth.Authori
 			Links:            r.Limits.Links,
 			Handshakes:       r.Limits.Handshakes,
 			HandshakeTimeout: time.Duration(r.Limits.HandshakeTimeout),
+			LinksPerKey:      r.Limits.LinksPerKey,
 			SessionsPerLink:  r.Limits.SessionsPerLink,
 			SessionsPerKey:   r.Limits.SessionsPerKey,
 		},

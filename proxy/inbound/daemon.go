@@ -34,9 +34,39 @@ var ErrNoDaemon = errors.New("no daemon to use")
 func (d *Daemon) Open(ctx context.Context) (*Carrier, error) {
 	ctx, cancel := context.WithTimeout(ctx, daemonTime)
 	defer cancel()
-	c, a, err := d.ask(ctx, request{Request: requestCarrier, PID: os.Getpid(), Target: d.Target, Session: d.Session})
-	if err != nil {
+	return d.carrier(ctx, false)
+}
+
+// Reopen opens a carrier for a session that has lost its own, and waits as long
+// as a daemon is there and waits for its link (client.Carriers). An error matches
+// ErrNoDaemon, or is why ctx is done.
+func (d *Daemon) Reopen(ctx context.Context) (*Carrier, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, waitTime+socketTime)
+		c, err := d.carrier(once, true)
+		cancel()
+		switch {
+		case ctx.Err() != nil && err != nil:
+			return nil, context.Cause(ctx)
+		case !errors.Is(err, errNoLinkYet):
+			return c, err
+		}
+	}
+}
+
+// errNoLinkYet is why the daemon had no carrier for a session that can wait.
+var errNoLinkYet = errors.New("the daemon has no link yet")
+
+func (d *Daemon) carrier(ctx context.Context, wait bool) (*Carrier, error) {
+	c, a, err := d.ask(ctx, request{
+		Request: requestCarrier, PID: os.Getpid(), Target: d.Target, Session: d.Session, Wait: wait,
+	})
+	switch {
+	case err != nil:
 		return nil, err
+	case a.Again:
+		c.Close()
+		return nil, errNoLinkYet
 	}
 	carrier := &Carrier{ReadWriteCloser: c, Window: time.Duration(a.Window) * time.Millisecond}
 	if n, err := hex.Decode(carrier.Instance[:], []byte(a.Instance)); err != nil || n != len(carrier.Instance) {
@@ -45,9 +75,6 @@ func (d *Daemon) Open(ctx context.Context) (*Carrier, error) {
 	}
 	return carrier, nil
 }
-
-// Reopen is Open: the daemon has a link or has none (client.Carriers).
-func (d *Daemon) Reopen(ctx context.Context) (*Carrier, error) { return d.Open(ctx) }
 
 // Dial lets the daemon open a session to d.Target and returns the connection that
 // carries it, for a program that takes it over. No byte of it has been read.
@@ -94,9 +121,11 @@ func (d *Daemon) ask(ctx context.Context, req request) (*net.UnixConn, answer, e
 // talk says what is wanted and reads the answer.
 func (d *Daemon) talk(c net.Conn, req request) (a answer, err error) {
 	var hello greeting
+	_ = c.SetDeadline(time.Now().Add(daemonTime)) // one that is stopped says nothing
 	if err := readLine(c, &hello); err != nil {
 		return a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
+	_ = c.SetDeadline(time.Time{})
 	if hello.Version != d.Version || hello.Relay != d.Relay {
 		return a, fmt.Errorf("%w: it is version %s for relay %s", ErrNoDaemon, hello.Version, hello.Relay)
 	}

@@ -23,8 +23,10 @@ import (
 //
 //	daemon ─▶ client   {"version":"1.0.0","relay":"relay.example.com:7422"}
 //	client ─▶ daemon   {"request":"carrier","pid":4711,"target":"db:22","session":"0f3c…"}
+//	               or  {"request":"carrier",…,"wait":true} for a session that has lost its carrier
 //	               or  {"request":"dial","pid":4711,"target":"db:22"}
 //	daemon ─▶ client   {} or {"error":"…"}; to a carrier {"instance":"9ab0…","window":86400000}
+//	               or  {"again":true}: there is no link yet, ask again
 //	both                bytes: of a carrier, or of the target
 //
 // Both ends are of one version, or do not talk: so the form may change.
@@ -37,6 +39,10 @@ const (
 	// linkTime is how long the daemon looks for a link before it lets a client
 	// open its own.
 	linkTime = 500 * time.Millisecond
+	// waitTime is how long it looks for one on behalf of a session that can wait,
+	// before it lets the client ask again: so a client soon knows that the daemon is
+	// there.
+	waitTime = 10 * time.Second
 	// maxSocketConns is how many clients the daemon serves at once.
 	maxSocketConns = 4096
 )
@@ -59,11 +65,13 @@ type request struct {
 	PID     int    `json:"pid"`
 	Target  string `json:"target"`
 	Session string `json:"session,omitempty"`
+	Wait    bool   `json:"wait,omitempty"` // for a link, should there be none
 }
 
 // answer is what becomes of it.
 type answer struct {
 	Error    string `json:"error,omitempty"`
+	Again    bool   `json:"again,omitempty"`    // no link yet: ask again
 	Instance string `json:"instance,omitempty"` // the relay's, in hexadecimal
 	Window   int64  `json:"window,omitempty"`   // the relay's, in milliseconds
 }
@@ -89,8 +97,9 @@ type Socket struct {
 	Version string
 	// Relay is the relay's address. A client that wants another goes its own way.
 	Relay string
-	// Open opens a carrier on the daemon's link.
-	Open func(ctx context.Context) (*Carrier, error)
+	// Open opens a carrier on the daemon's link. Reopen does for a session that has
+	// lost its own, and waits for a link.
+	Open, Reopen func(ctx context.Context) (*Carrier, error)
 	// Dial opens a session of the daemon's own.
 	Dial Dial
 	// Log is for a person; nil discards.
@@ -202,7 +211,7 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	var err error
 	switch req.Request {
 	case requestCarrier:
-		conn, err = s.carrier(ctx, &a)
+		conn, err = s.carrier(ctx, req.Wait, &a)
 	case requestDial:
 		conn, err = s.dial(ctx, req.Target)
 	default:
@@ -211,8 +220,10 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	if err != nil {
 		return errors.Join(err, writeLine(c, answer{Error: err.Error()}))
 	}
-	if err := writeLine(c, a); err != nil {
-		conn.Close()
+	if err := writeLine(c, a); err != nil || conn == nil {
+		if conn != nil {
+			conn.Close()
+		}
 		return err
 	}
 	_ = c.SetDeadline(time.Time{})
@@ -220,11 +231,21 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	return splice.Join(ctx, c, conn).Err
 }
 
-func (s *Socket) carrier(ctx context.Context, a *answer) (splice.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, linkTime)
+// carrier opens a carrier. It returns none when there is no link yet and the
+// client wants to wait.
+func (s *Socket) carrier(ctx context.Context, wait bool, a *answer) (splice.Conn, error) {
+	open, patience := s.Open, linkTime
+	if wait {
+		open, patience = s.Reopen, waitTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := s.Open(ctx)
+	c, err := open(ctx)
 	if err != nil {
+		if wait && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			a.Again = true
+			return nil, nil
+		}
 		return nil, err
 	}
 	a.Instance, a.Window = c.Instance.String(), c.Window.Milliseconds()

@@ -24,14 +24,15 @@ const (
 	TLS         Reason = "tls"          // a damaged record, or a TLS alert
 	Protocol    Reason = "protocol"     // the peer broke the protocol
 	Shutdown    Reason = "shutdown"     // this end, or the peer's GOAWAY
-	Network     Reason = "network"      // any other error of the connection
 	// The link was replaced by a newer one, at the proxy's end.
 	NetworkChanged Reason = "network_changed" // it did not answer after a change of the network, or after sleep
 	MaxAge         Reason = "max_age"         // it was as old as it may get
+
+	Network Reason = "network" // any other error of the connection
 )
 
 // Reasons lists every Reason, for labels that exist from the start.
-var Reasons = []Reason{MissedBeats, Reset, EOF, Timeout, TLS, Protocol, Shutdown, Network, NetworkChanged, MaxAge}
+var Reasons = []Reason{MissedBeats, Reset, EOF, Timeout, TLS, Protocol, Shutdown, NetworkChanged, MaxAge, Network}
 
 // LostError is why a link ended. Every wait on a link that has ended returns it.
 type LostError struct {

@@ -230,7 +230,7 @@ func TestAMorningInNumbers(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		want(t, h.p, map[string]float64{
 			"sshka_links_lost_total{reason=missed_beats}": 1,
-			"sshka_heartbeats_missed_total":               3,
+			"sshka_heartbeats_missed_total":               1, // enough for another link, which works
 			"sshka_links":                                 1, // the next
 			"sshka_link_up":                               1,
 		})

@@ -18,7 +18,7 @@ type computer struct {
 	at     []time.Duration
 }
 
-func watch(t *testing.T, ctx context.Context) *computer {
+func watch(ctx context.Context, t *testing.T) *computer {
 	t.Helper()
 	c := &computer{change: make(chan struct{})}
 	start := time.Now()
@@ -60,7 +60,7 @@ func (c *computer) events() []Event {
 func TestASleepIsNoticedWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := watch(t, ctx)
+		c := watch(ctx, t)
 		time.Sleep(time.Hour)
 		if got := c.events(); got != nil {
 			t.Fatalf("told %v while nothing happened", got)
@@ -114,7 +114,7 @@ func TestAStopIsNoticed(t *testing.T) {
 func TestChangesAreToldAtOnceAndNotOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := watch(t, ctx)
+		c := watch(ctx, t)
 		for range 20 { // an address and its routes
 			c.change <- struct{}{}
 		}
@@ -137,7 +137,7 @@ func TestChangesAreToldAtOnceAndNotOneByOne(t *testing.T) {
 func TestChangesWithoutEndAreToldNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := watch(t, ctx)
+		c := watch(ctx, t)
 		for range 600 { // a minute
 			time.Sleep(100 * time.Millisecond)
 			c.change <- struct{}{}
