@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
@@ -40,6 +41,7 @@ type state struct {
 	up      *uplink       // nil: no link
 	failed  int           // attempts so far that found none while there was none
 	err     error         // of the last of them; nil since there was a link
+	refused time.Time     // since when every attempt was refused for good; zero: was not
 	changed chan struct{} // closed when another state has taken this one's place
 }
 
@@ -82,6 +84,11 @@ func (c *Client) publish(up *uplink, err error) {
 	c.state = state{up: up, failed: old.failed, err: err, changed: make(chan struct{})}
 	if err != nil {
 		c.state.failed++
+		if denied(err) {
+			if c.state.refused = old.refused; old.refused.IsZero() {
+				c.state.refused = time.Now()
+			}
+		}
 	}
 	close(old.changed)
 }
@@ -93,16 +100,26 @@ func (c *Client) now() state {
 	return c.state
 }
 
+// refusalTime is how long sessions wait for a relay that knows us no more: its
+// list of keys may be about to be written.
+const refusalTime = time.Minute
+
+// denied reports whether the relay itself refuses us, and does not say that it is
+// for now.
+func denied(err error) bool {
+	var denied *keyauth.DeniedError
+	return errors.As(err, &denied) && denied.Code == wire.CodeNotAllowed
+}
+
 // final reports whether a failed attempt is worth no other.
 func final(err error) bool {
 	var key *transport.RelayKeyError
-	var denied *keyauth.DeniedError
-	return errors.As(err, &key) || errors.Is(err, keyauth.ErrNoKeys) || errors.Is(err, transport.ErrVersion) ||
-		errors.As(err, &denied) && denied.Code == wire.CodeNotAllowed
+	return errors.As(err, &key) || errors.Is(err, keyauth.ErrNoKeys) || errors.Is(err, transport.ErrVersion) || denied(err)
 }
 
 // await returns the link. When there is none it asks for one, and returns why an
-// attempt failed that ended after now; or, being patient, goes on waiting.
+// attempt failed that ended after now; or, being patient, goes on waiting, until
+// the relay has refused us for refusalTime.
 func (c *Client) await(ctx context.Context, patient bool) (*uplink, error) {
 	s := c.now()
 	before := s.failed
@@ -110,7 +127,8 @@ func (c *Client) await(ctx context.Context, patient bool) (*uplink, error) {
 		switch {
 		case s.up != nil && s.up.link.Err() == nil:
 			return s.up, nil
-		case s.failed > before && !patient:
+		case s.failed > before && !patient,
+			patient && !s.refused.IsZero() && time.Since(s.refused) >= refusalTime:
 			return nil, s.err
 		case !asked: // once: the keeper knows when to go on
 			asked = true

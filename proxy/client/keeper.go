@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -231,7 +232,9 @@ func (k *keeper) dialled(a *attempt, conn *transport.Conn, err error) {
 	if conn.Ticket.Valid() {
 		k.ticket = conn.Ticket
 	}
-	k.addr = conn.RemoteAddr().String()
+	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		k.addr = addr.String()
+	}
 	if k.up == nil {
 		k.promote()
 	} else {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -496,5 +497,87 @@ func TestAPingEndsTheLink(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		p.close()
+	})
+}
+
+// retransmitting is a connection whose kernel sends again and again.
+type retransmitting struct {
+	net.Conn
+	times atomic.Int64
+}
+
+func (c *retransmitting) Retransmits() (int, bool) { return int(c.times.Load()), c.times.Load() >= 0 }
+
+func TestWhatTheKernelSendsAgainAndAgainIsSuspicious(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		a, b := simnet.Pipe(simnet.Line{})
+		doubtful := &retransmitting{Conn: a}
+		ma, mb := NewMeter(doubtful), NewMeter(b)
+		var got []Reason
+		proxy, err := Client(ma, ma, Config{Heartbeat: quiet.Heartbeat, Trace: &Trace{Suspected: func(r Reason) { got = append(got, r) }}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		relay, err := Server(mb, mb, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = proxy.Run(ctx) })
+		wg.Go(func() { _ = relay.Run(ctx) })
+		c, err := proxy.Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for times, want := range []int{0, 0, 0, 1} {
+			doubtful.times.Store(int64(times))
+			io.WriteString(c, "x")
+			time.Sleep(2 * watchTime)
+			synctest.Wait()
+			if len(got) != want {
+				t.Errorf("after %d retransmissions: %v", times, got)
+			}
+		}
+		doubtful.times.Store(-1) // all is acknowledged
+		io.WriteString(c, "x")
+		time.Sleep(time.Hour)
+		if len(got) != 1 || got[0] != Timeout {
+			t.Errorf("%v", got)
+		}
+		stop()
+		wg.Wait()
+	})
+}
+
+func TestAProbeThatNobodyAnswersIsSuspicious(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		var got []time.Duration
+		start := time.Now()
+		p := join(t, simnet.Line{Delay: 10 * time.Millisecond}, Config{
+			Heartbeat: quiet.Heartbeat,
+			Trace:     &Trace{Suspected: func(Reason) { got = append(got, time.Since(start)) }},
+		}, quiet)
+		p.carriers(t)
+		p.proxy.Probe(time.Second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got != nil {
+			t.Errorf("an answered probe: %v", got)
+		}
+		p.a.Hole(true)
+		start = time.Now()
+		p.proxy.Probe(time.Second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(got) != 1 || got[0] != time.Second {
+			t.Errorf("a probe without an answer: %v", got)
+		}
+		p.proxy.Close(NetworkChanged)
+		p.close()
+		var lost *LostError
+		if !errors.As(p.proxyErr, &lost) || lost.Reason != NetworkChanged {
+			t.Errorf("%v", p.proxyErr)
+		}
 	})
 }

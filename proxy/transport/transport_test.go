@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type ground struct {
 	dialer Dialer
 	known  string
 	line   simnet.Line
+	admit  func(keyauth.Identity) (*wire.Welcome, *wire.Denied)
 
 	wg        sync.WaitGroup
 	serverErr error
@@ -95,7 +97,7 @@ func identities(t *testing.T) *keyauth.Identities {
 // meet is the proxy's NetDial: it lets the relay serve the other end.
 func (g *ground) meet(context.Context, string, string) (net.Conn, error) {
 	a, b := simnet.Pipe(g.line)
-	g.wg.Go(func() { g.serverEnd, g.serverErr = g.server.Handshake(context.Background(), b, Door{}) })
+	g.wg.Go(func() { g.serverEnd, g.serverErr = g.server.Handshake(context.Background(), b, Door{Admit: g.admit}) })
 	return a, nil
 }
 
@@ -433,4 +435,123 @@ func FuzzKnownRelays(f *testing.F) {
 			t.Errorf("%q: %+v, %v", line, again, err)
 		}
 	})
+}
+
+// withTickets lets the ground's relay hand out one ticket per link and know those
+// in the map.
+func (g *ground) withTickets(known map[wire.ID]wire.Secret) {
+	g.server.Verifier.Ticket = func(_ wire.TicketKind, id wire.ID, _ netip.Addr) (wire.Secret, keyauth.Identity, bool) {
+		secret, ok := known[id]
+		return secret, keyauth.Identity{Fingerprint: "by ticket"}, ok
+	}
+	g.admit = func(keyauth.Identity) (*wire.Welcome, *wire.Denied) {
+		w := keyauth.NewWelcome()
+		known[w.TicketID] = w.Secret
+		return w, nil
+	}
+}
+
+func TestATicketSparesTheKeys(t *testing.T) {
+	g := newGround(t)
+	g.withTickets(map[wire.ID]wire.Secret{})
+	c, err := g.dial(t)
+	if err != nil || !c.Ticket.Valid() {
+		t.Fatalf("%v, %+v", err, c)
+	}
+	load := g.dialer.Identities
+	g.dialer.Identities = func(context.Context) (*keyauth.Identities, error) {
+		t.Error("keys were asked for")
+		return load(t.Context())
+	}
+	forged := c.Ticket
+	forged.ID[0]++
+	wrong := c.Ticket
+	wrong.Secret[0]++
+	// The relay knows the third.
+	g.dialer.Tickets = []keyauth.Ticket{forged, wrong, c.Ticket}
+	next, err := g.dial(t)
+	if err != nil || g.serverEnd.Identity.Fingerprint != "by ticket" || g.serverEnd.Identity.TicketID != c.Ticket.ID {
+		t.Fatalf("%v, %+v", err, g.serverEnd)
+	}
+	if next.Ticket == c.Ticket || !next.Ticket.Valid() {
+		t.Error("no fresh ticket")
+	}
+
+	asked := 0
+	g.dialer.Identities = func(ctx context.Context) (*keyauth.Identities, error) {
+		asked++
+		return load(ctx)
+	}
+	g.dialer.Tickets = []keyauth.Ticket{forged, wrong, forged, wrong}
+	if _, err := g.dial(t); err != nil || asked != 1 || g.serverEnd.Identity.Fingerprint == "by ticket" {
+		t.Errorf("%v; keys asked for %d times", err, asked)
+	}
+}
+
+func TestAFullRelaySaysSoBeforeItsWelcome(t *testing.T) {
+	g := newGround(t)
+	g.admit = func(keyauth.Identity) (*wire.Welcome, *wire.Denied) {
+		return nil, &wire.Denied{Code: wire.CodeBusy, RetryAfter: time.Second, Message: "full"}
+	}
+	_, err := g.dial(t)
+	var denied *keyauth.DeniedError
+	var retry *DialError
+	if !errors.As(err, &denied) || denied.RetryAfter != time.Second || !errors.As(err, &retry) {
+		t.Errorf("%v", err)
+	}
+	var verify *keyauth.VerifyError
+	if !errors.As(g.serverErr, &verify) || verify.Reason != keyauth.ReasonBusy {
+		t.Errorf("%v", g.serverErr)
+	}
+	if _, err := os.Stat(g.known); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("recorded a relay that did not let us in")
+	}
+}
+
+// TestTheLastAddressStandsInForTheName: where a resolver says no, and where it
+// says nothing.
+func TestTheLastAddressStandsInForTheName(t *testing.T) {
+	const last = "192.0.2.7:7422"
+	for name, resolver := range map[string]func(context.Context) error{
+		"fails":  func(context.Context) error { return &net.OpError{Err: &net.DNSError{Err: "server misbehaving"}} },
+		"silent": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			simnet.Bubble(t, func(t *testing.T) {
+				g := newGround(t)
+				g.dialer.NetDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if address != last {
+						return nil, resolver(ctx)
+					}
+					return g.meet(ctx, network, address)
+				}
+				if _, err := g.dial(t); err == nil {
+					t.Fatal("reached without a name")
+				}
+				g.dialer.LastAddr = last
+				start := time.Now()
+				if _, err := g.dial(t); err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(start); d > lookupPatience {
+					t.Errorf("took %v", d)
+				}
+			})
+		})
+	}
+}
+
+// TestARefusalByNameIsBelieved: the last address is one of the name's.
+func TestARefusalByNameIsBelieved(t *testing.T) {
+	g := newGround(t)
+	g.dialer.LastAddr = "192.0.2.7:7422"
+	g.dialer.NetDial = func(_ context.Context, _, address string) (net.Conn, error) {
+		if address != relayName {
+			t.Errorf("%s was dialled", address)
+		}
+		return nil, syscall.ECONNREFUSED
+	}
+	if _, err := g.dialer.Dial(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v", err)
+	}
 }
