@@ -223,3 +223,34 @@ func TestAnotherKeysSessionIsNotToBeHad(t *testing.T) {
 		h.close()
 	})
 }
+
+// TestWhoLeftFirstIsKnown: an sshd that gives up while the link is down looks like
+// one that was told to go, unless somebody says so.
+func TestWhoLeftFirstIsKnown(t *testing.T) {
+	for name, end := range map[string]func(c *simnet.Conn){
+		"closed": func(c *simnet.Conn) { c.Close() },
+		"reset":  func(c *simnet.Conn) { c.Cut() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			simnet.Bubble(t, func(t *testing.T) {
+				h := build(t, options{window: time.Hour, target: func(c *simnet.Conn) {
+					io.ReadFull(c, make([]byte, 5))
+					time.Sleep(31 * time.Second)
+					end(c)
+				}})
+				c := h.dial(t)
+				io.WriteString(c, "hello")
+				time.Sleep(time.Second)
+				h.down.Store(true)
+				h.cut()
+				time.AfterFunc(2*time.Minute, func() { h.down.Store(false) })
+				_, err := io.ReadAll(c)
+				if d := c.TargetLeft(); d.Round(time.Second) != 30*time.Second || (err == nil) != (name == "closed") {
+					t.Errorf("left after %v, %v", d, err)
+				}
+				c.Close()
+				h.close()
+			})
+		})
+	}
+}

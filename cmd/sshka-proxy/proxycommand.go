@@ -210,6 +210,9 @@ func carry(ctx context.Context, s *session.Session, relay string, stdio *inbound
 	if err == nil {
 		err = result.Err
 	}
+	if d := s.TargetLeft(); d > 0 && ctx.Err() == nil {
+		return u.fail(targetLeft(s.Target().String(), d), "")
+	}
 	var side *splice.Error
 	switch {
 	case err == nil, ctx.Err() != nil:

@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/session"
@@ -84,6 +85,20 @@ func explain(target, relay string, err error) error {
 		return errors.New(strings.Replace(refused.Error(), "by this relay", "by relay "+relay, 1))
 	}
 	return err
+}
+
+// targetLeft explains why an ssh has ended that was only paused, as it seemed: its
+// server waited in vain for an answer that no proxy can give.
+func targetLeft(target string, after time.Duration) error {
+	return fmt.Errorf("%s closed the connection %v after the link was lost: its ClientAliveInterval?", target, rounded(after))
+}
+
+// rounded is d as a person says it.
+func rounded(d time.Duration) time.Duration {
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
 }
 
 // recorded is the notice that ssh users know from known_hosts.

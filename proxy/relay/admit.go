@@ -225,10 +225,20 @@ func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.L
 	}
 	stats := s.Stats()
 	log.Info("session ended", "reason", reason, "to_target", stats.Received, "to_client", stats.Sent,
-		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond).String())
+		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond).String(),
+		slog.Group("", targetLeft(s)...))
 	if r.cfg.Trace.Ended != nil {
 		r.cfg.Trace.Ended(stats, errors.Join(result.Err, s.Err()))
 	}
+}
+
+// targetLeft tells of a target that ended its connection while nobody was there:
+// an sshd with a ClientAliveInterval, most likely.
+func targetLeft(s *session.Session) []any {
+	if d := s.TargetLeft(); d > 0 {
+		return []any{"target_left_after", d.Round(time.Millisecond).String()}
+	}
+	return nil
 }
 
 // endReason names why a session did not end cleanly.

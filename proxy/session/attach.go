@@ -110,6 +110,7 @@ type carrier struct {
 	generation uint64
 	hello      bool // has not been answered yet
 	left       bool // receive has ended
+	toldLeft   bool // that the target has left
 }
 
 // newCarrier makes the newest attachment and fences the one before. The caller
@@ -272,7 +273,12 @@ func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
 			return nil, ErrMoved
 		}
 		buf, _ := frameBuffers.Get().(*[]byte)
-		*buf = s.m.frames((*buf)[:0], s.ackDue)
+		*buf = (*buf)[:0]
+		if s.relayEnd && s.targetLeft != 0 && !a.toldLeft {
+			a.toldLeft = true
+			*buf = wire.Append(*buf, &wire.TargetLeft{Detached: s.targetLeft})
+		}
+		*buf = s.m.frames(*buf, s.ackDue)
 		if len(*buf) > 0 {
 			s.ackDue = false
 			s.writer.Broadcast() // what is sent makes room
@@ -344,11 +350,19 @@ func (s *Session) receive(a *carrier) error {
 		if err != nil {
 			return lost(err)
 		}
-		switch m.(type) {
+		switch m := m.(type) {
 		case nil:
 			continue
 		case *wire.Moved:
 			return ErrMoved
+		case *wire.TargetLeft:
+			if s.relayEnd {
+				return wire.Unexpected(m)
+			}
+			s.mu.Lock()
+			s.targetLeft = max(m.Detached, 1)
+			s.mu.Unlock()
+			continue
 		}
 		if err := s.take(a, func() error { return s.m.handle(m) }); err != nil {
 			return err

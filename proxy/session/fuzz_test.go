@@ -430,6 +430,10 @@ func (h *hostile) hear(m wire.Message) {
 	case *wire.Ack:
 		h.hearStored(m.Received)
 	case *wire.Reset, *wire.ResetAck, *wire.Moved:
+	case *wire.TargetLeft:
+		if h.proxy {
+			h.t.Error("a proxy's end knows nothing of a target")
+		}
 	default:
 		h.t.Errorf("the session sent %s", m.Type())
 	}

@@ -84,6 +84,8 @@ type Session struct {
 	instance   wire.ID     // the relay process that holds the session; at the proxy
 	secret     wire.Secret // of the session's ticket; at the proxy
 	paused     time.Time   // when bytes ceased to flow; zero while they do
+	relayEnd   bool
+	targetLeft time.Duration // how long bytes had not flowed when the target ended; 0: they did
 	ackTimer   *time.Timer
 	ackDue     bool
 	ackArmed   bool
@@ -106,6 +108,7 @@ func Open(cfg Config, target wire.Target) *Session {
 // data can be read at once; Answer tells the proxy that the target is reached.
 func Accept(cfg Config, open *wire.Open) *Session {
 	s := newSession(cfg, open.ID, open.Target)
+	s.relayEnd = true
 	s.m.in.append(open.Early)
 	s.m.received = uint64(len(open.Early))
 	return s
@@ -315,8 +318,25 @@ func (s *Session) CloseWrite() error {
 		return s.m.failure
 	}
 	s.m.closeWrite()
+	s.leaves()
 	s.wake()
 	return nil
+}
+
+// leaves remembers, at the relay, that the target has ended while nobody could be
+// told. The caller holds mu.
+func (s *Session) leaves() {
+	if s.relayEnd && s.targetLeft == 0 && !s.paused.IsZero() {
+		s.targetLeft = max(time.Since(s.paused), 1)
+	}
+}
+
+// TargetLeft is how long bytes had not flowed when the target ended its
+// connection. Zero: they flowed, or it did not end.
+func (s *Session) TargetLeft() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.targetLeft
 }
 
 // Close ends both directions. What was written is still delivered, as after a
@@ -379,6 +399,9 @@ func (s *Session) Reset(code wire.Code, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.m.abort(code, message)
+	if code == wire.CodeTargetReset {
+		s.leaves()
+	}
 	if !s.opened { // nobody to tell: closing the carrier says it all
 		s.abandon(s.m.failure)
 	}

@@ -37,6 +37,8 @@ const (
 	TypeReset    Type = 0x47
 	TypeResetAck Type = 0x48
 	TypeMoved    Type = 0x49
+
+	TypeTargetLeft Type = 0xc0
 )
 
 // Sizes that the protocol fixes, in bytes.
@@ -90,28 +92,29 @@ type kind struct {
 
 // kinds is the protocol's table of messages.
 var kinds = map[Type]kind{
-	TypeHello:    {"HELLO", MaxHandshake, func() Message { return new(Hello) }},
-	TypeOffer:    {"OFFER", MaxHandshake, func() Message { return new(Offer) }},
-	TypePick:     {"PICK", MaxHandshake, func() Message { return new(Pick) }},
-	TypeProof:    {"PROOF", MaxHandshake, func() Message { return new(Proof) }},
-	TypeTicket:   {"TICKET", MaxHandshake, func() Message { return new(Ticket) }},
-	TypeWelcome:  {"WELCOME", MaxHandshake, func() Message { return new(Welcome) }},
-	TypeDenied:   {"DENIED", MaxHandshake, func() Message { return new(Denied) }},
-	TypeBeat:     {"BEAT", MaxControl, func() Message { return new(Beat) }},
-	TypeBeatAck:  {"BEAT_ACK", MaxControl, func() Message { return new(BeatAck) }},
-	TypeReceipt:  {"RECEIPT", MaxControl, func() Message { return new(Receipt) }},
-	TypeGoAway:   {"GOAWAY", MaxControl, func() Message { return new(GoAway) }},
-	TypeSlowDown: {"SLOW_DOWN", MaxControl, func() Message { return new(SlowDown) }},
-	TypeOpen:     {"OPEN", MaxFrame - HeaderSize, func() Message { return new(Open) }},
-	TypeResume:   {"RESUME", MaxFrame - HeaderSize, func() Message { return new(Resume) }},
-	TypeOK:       {"OK", MaxFrame - HeaderSize, func() Message { return new(OK) }},
-	TypeRefused:  {"REFUSED", MaxFrame - HeaderSize, func() Message { return new(Refused) }},
-	TypeData:     {"DATA", MaxData + dataPrefix, func() Message { return new(Data) }},
-	TypeFin:      {"FIN", MaxFrame - HeaderSize, func() Message { return new(Fin) }},
-	TypeAck:      {"ACK", MaxFrame - HeaderSize, func() Message { return new(Ack) }},
-	TypeReset:    {"RESET", MaxFrame - HeaderSize, func() Message { return new(Reset) }},
-	TypeResetAck: {"RESET_ACK", MaxFrame - HeaderSize, func() Message { return new(ResetAck) }},
-	TypeMoved:    {"MOVED", MaxFrame - HeaderSize, func() Message { return new(Moved) }},
+	TypeHello:      {"HELLO", MaxHandshake, func() Message { return new(Hello) }},
+	TypeOffer:      {"OFFER", MaxHandshake, func() Message { return new(Offer) }},
+	TypePick:       {"PICK", MaxHandshake, func() Message { return new(Pick) }},
+	TypeProof:      {"PROOF", MaxHandshake, func() Message { return new(Proof) }},
+	TypeTicket:     {"TICKET", MaxHandshake, func() Message { return new(Ticket) }},
+	TypeWelcome:    {"WELCOME", MaxHandshake, func() Message { return new(Welcome) }},
+	TypeDenied:     {"DENIED", MaxHandshake, func() Message { return new(Denied) }},
+	TypeBeat:       {"BEAT", MaxControl, func() Message { return new(Beat) }},
+	TypeBeatAck:    {"BEAT_ACK", MaxControl, func() Message { return new(BeatAck) }},
+	TypeReceipt:    {"RECEIPT", MaxControl, func() Message { return new(Receipt) }},
+	TypeGoAway:     {"GOAWAY", MaxControl, func() Message { return new(GoAway) }},
+	TypeSlowDown:   {"SLOW_DOWN", MaxControl, func() Message { return new(SlowDown) }},
+	TypeOpen:       {"OPEN", MaxFrame - HeaderSize, func() Message { return new(Open) }},
+	TypeResume:     {"RESUME", MaxFrame - HeaderSize, func() Message { return new(Resume) }},
+	TypeOK:         {"OK", MaxFrame - HeaderSize, func() Message { return new(OK) }},
+	TypeRefused:    {"REFUSED", MaxFrame - HeaderSize, func() Message { return new(Refused) }},
+	TypeData:       {"DATA", MaxData + dataPrefix, func() Message { return new(Data) }},
+	TypeFin:        {"FIN", MaxFrame - HeaderSize, func() Message { return new(Fin) }},
+	TypeAck:        {"ACK", MaxFrame - HeaderSize, func() Message { return new(Ack) }},
+	TypeReset:      {"RESET", MaxFrame - HeaderSize, func() Message { return new(Reset) }},
+	TypeResetAck:   {"RESET_ACK", MaxFrame - HeaderSize, func() Message { return new(ResetAck) }},
+	TypeMoved:      {"MOVED", MaxFrame - HeaderSize, func() Message { return new(Moved) }},
+	TypeTargetLeft: {"TARGET_LEFT", MaxControl, func() Message { return new(TargetLeft) }},
 }
 
 // ErrProtocol is matched by every error that means the peer broke the

@@ -238,3 +238,18 @@ func (*Moved) Type() Type { return TypeMoved }
 
 func (m *Moved) appendBody(b []byte) []byte { return appendU64(b, m.Generation) }
 func (m *Moved) parseBody(f *fields)        { m.Generation = f.u64("generation") }
+
+// TargetLeft tells the proxy that the target ended its connection while the
+// session had no carrier: somebody may want to know that it was not the proxy's
+// doing. It changes nothing, and a reader that does not know it skips it.
+type TargetLeft struct {
+	// Detached is how long there had been no carrier by then, in whole
+	// milliseconds.
+	Detached time.Duration
+}
+
+// Type is TypeTargetLeft.
+func (*TargetLeft) Type() Type { return TypeTargetLeft }
+
+func (m *TargetLeft) appendBody(b []byte) []byte { return appendMillis(b, m.Detached) }
+func (m *TargetLeft) parseBody(f *fields)        { m.Detached = f.millis("detached") }

@@ -218,6 +218,8 @@ func render(m Message) string {
 	case *ResetAck:
 	case *Moved:
 		add("generation", m.Generation)
+	case *TargetLeft:
+		add("detached_ms", m.Detached.Milliseconds())
 	default:
 		return "no rendering of " + m.Type().String()
 	}
