@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -16,11 +17,13 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
 	"github.com/sshka/sshka-proxy/proxy/link"
+	"github.com/sshka/sshka-proxy/proxy/session"
 )
 
 // demo shows, in one process and without set-up, why sshka-proxy is there: an ssh
 // connection through a router that forgets idle flows dies, the same connection
-// through proxy and relay lives. unit is a second but for tests.
+// through proxy and relay lives, and goes on over another link when its link is
+// cut or its network is left. unit is a second but for tests.
 func demo(ctx context.Context, out io.Writer, unit time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -143,10 +146,20 @@ func (s *stage) kept(ctx context.Context, server *demoServer) error {
 			Timeout:  max(heartbeat.MinInterval, s.unit/2),
 			CountMax: 10,
 		},
-		Trace: &client.Trace{Link: link.Trace{
-			BeatAnswered: func(rtt time.Duration) { s.say("  beat, answered in %s", rtt.Round(100*time.Microsecond)) },
-			BeatMissed:   func(row int) { s.say("  beat MISSED, %d in a row", row) },
-		}},
+		Trace: &client.Trace{
+			Link: link.Trace{
+				BeatAnswered: func(rtt time.Duration) { s.say("  beat, answered in %s", rtt.Round(100*time.Microsecond)) },
+				BeatMissed:   func(row int) { s.say("  beat MISSED, %d in a row", row) },
+			},
+			LinkLost: func(err *link.LostError) {
+				if err.Reason != link.Shutdown { // the end of the demo
+					s.say("  link lost: %s", err.Reason)
+				}
+			},
+			Session: session.Trace{Resumed: func(pause time.Duration, replayed uint64) {
+				s.say("  session RESUMED over another link after %s, %d bytes sent again", pause.Round(100*time.Microsecond), replayed)
+			}},
+		},
 	}
 	var box *middlebox
 	e, err := embed(file, &cfg, slog.New(slog.DiscardHandler))
@@ -210,5 +223,34 @@ func (s *stage) through(ctx context.Context, c *client.Client, server *demoServe
 	if box.resets() > 0 {
 		return errors.New("the router forgot a link that beats: " + strconv.Itoa(box.resets()) + " resets")
 	}
+	return s.worse(ctx, sh, box)
+}
+
+// worse is what no heartbeat helps against: the link itself is lost.
+func (s *stage) worse(ctx context.Context, sh *demoShell, box *middlebox) error {
+	s.title("3. worse: the link itself is lost, and the ssh session goes on over the next")
+	s.say("somebody pulls the cable: the link is reset at both ends")
+	box.cut()
+	if err := s.talk(sh, "with a cut link?"); err != nil {
+		return err
+	}
+	s.say("you leave the house: another network, another address, and nobody tells the link")
+	box.move(elsewhere())
+	if err := s.wait(ctx, 1); err != nil {
+		return err
+	}
+	if err := s.talk(sh, "from the train?"); err != nil {
+		return err
+	}
+	s.say("still the same login")
 	return nil
+}
+
+// elsewhere is another address of this machine, where there is one. Linux has all
+// of 127.0.0.0/8.
+func elsewhere() net.IP {
+	if runtime.GOOS == "linux" {
+		return net.IPv4(127, 0, 0, 2)
+	}
+	return net.IPv4(127, 0, 0, 1)
 }

@@ -9,7 +9,7 @@ import (
 
 // middlebox is a router on loopback: it forwards connections to one address,
 // forgets those that are silent for too long, and answers what comes later with
-// a reset, as many do.
+// a reset, as many do. It can be told to misbehave.
 type middlebox struct {
 	idle   time.Duration
 	target string
@@ -20,6 +20,8 @@ type middlebox struct {
 	open      map[net.Conn]struct{}
 	forgotten int
 	hole      chan struct{} // closed when the path is whole; nil: it is
+	source    net.IP        // where it sends from; nil: anywhere
+	moves     int           // times that source has changed
 }
 
 func newMiddlebox(ctx context.Context, target string, idle time.Duration) (*middlebox, error) {
@@ -63,6 +65,39 @@ func (m *middlebox) swallow(on bool) {
 	}
 }
 
+// cut resets every flow.
+func (m *middlebox) cut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.open {
+		reset(c)
+	}
+}
+
+// reset closes c with an RST.
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
+// move lets new flows come from another address. The old ones are lost without a
+// word: what is sent to the old address arrives nowhere.
+func (m *middlebox) move(source net.IP) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.source = source
+	m.moves++
+}
+
+// stays reports whether a flow of that time still has its address.
+func (m *middlebox) stays(moves int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.moves == moves
+}
+
 // close ends every flow and waits for it.
 func (m *middlebox) close() {
 	m.swallow(false)
@@ -93,7 +128,13 @@ func (f *flow) seen(idle time.Duration) bool {
 }
 
 func (m *middlebox) flow(ctx context.Context, in net.Conn) {
-	out, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.target)
+	m.mu.Lock()
+	dialer, moves := net.Dialer{}, m.moves
+	if m.source != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: m.source}
+	}
+	m.mu.Unlock()
+	out, err := dialer.DialContext(ctx, "tcp", m.target)
 	if err != nil {
 		in.Close()
 		return
@@ -103,8 +144,8 @@ func (m *middlebox) flow(ctx context.Context, in net.Conn) {
 	m.mu.Unlock()
 	f := &flow{last: time.Now()}
 	var wg sync.WaitGroup
-	wg.Go(func() { m.forward(f, in, out) })
-	wg.Go(func() { m.forward(f, out, in) })
+	wg.Go(func() { m.forward(f, moves, in, out) })
+	wg.Go(func() { m.forward(f, moves, out, in) })
 	wg.Wait()
 	in.Close()
 	out.Close()
@@ -115,7 +156,7 @@ func (m *middlebox) flow(ctx context.Context, in net.Conn) {
 }
 
 // forward carries one direction until it ends or the flow is forgotten.
-func (m *middlebox) forward(f *flow, from, to net.Conn) {
+func (m *middlebox) forward(f *flow, moves int, from, to net.Conn) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -135,13 +176,12 @@ func (m *middlebox) forward(f *flow, from, to net.Conn) {
 			m.mu.Lock()
 			m.forgotten++
 			m.mu.Unlock()
-			for _, c := range []net.Conn{from, to} {
-				if tcp, ok := c.(*net.TCPConn); ok {
-					_ = tcp.SetLinger(0) // Close sends RST
-				}
-				c.Close()
-			}
+			reset(from)
+			reset(to)
 			return
+		}
+		if !m.stays(moves) {
+			continue
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
 			from.Close()
