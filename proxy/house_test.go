@@ -40,6 +40,7 @@ type house struct {
 	paths    []*simnet.Conn // the proxy's ends of all of them, newest last
 	dials    atomic.Int64   // TCP connections the proxy asked for
 	proofs   atomic.Int64   // times the proxy looked for a key
+	reached  atomic.Int64   // times the relay dialled a target
 	ups      atomic.Int64   // links that sessions could use
 	doubts   atomic.Int64   // times the proxy suspected a link
 	missed   atomic.Int64
@@ -60,8 +61,10 @@ type options struct {
 	fallback  *client.Direct
 	limits    relay.Limits
 	maxAge    time.Duration
-	notices   chan notice.Event     // the proxy is told them
-	hang      func(dial int64) bool // the n-th dial gets no answer
+	notices   chan notice.Event                         // the proxy is told them
+	hang      func(dial int64) bool                     // the n-th dial gets no answer
+	wrap      func(dial int64, c *simnet.Conn) net.Conn // what the proxy gets of the n-th
+	dialTime  time.Duration                             // of targets
 	ticket    func() []keyauth.Ticket
 }
 
@@ -119,9 +122,11 @@ func build(t *testing.T, o options) *house {
 			Policy:         policy,
 			InterfaceAddrs: func() ([]net.Addr, error) { return nil, nil },
 			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				h.reached.Add(1)
 				if o.dialErr != nil {
 					return nil, o.dialErr
 				}
+				time.Sleep(o.dialTime)
 				near, far := simnet.Pipe(simnet.Line{})
 				h.mu.Lock()
 				h.targets = append(h.targets, far)
@@ -171,6 +176,9 @@ func build(t *testing.T, o options) *house {
 				h.mu.Unlock()
 				select {
 				case ln.conns <- b:
+					if o.wrap != nil {
+						return o.wrap(n, a), nil
+					}
 					return a, nil
 				case <-ln.closed:
 					a.Close()
