@@ -49,6 +49,10 @@ test: ## the tests that need nothing but Go
 e2e: ## ssh, sshd and NATs in network namespaces (Linux, root)
 	SSHKA_E2E=$${SSHKA_E2E:-run} $(GO) test -count=1 -timeout=10m -v ./test/
 
+.PHONY: e2e-all
+e2e-all: ## make e2e with its long tests: outages of half a minute, hundreds of sessions
+	SSHKA_E2E=$${SSHKA_E2E:-run} SSHKA_E2E_ALL=1 $(GO) test -count=1 -timeout=40m -v ./test/
+
 .PHONY: fuzz-list
 fuzz-list: ## every fuzz target, as PACKAGE NAME
 	@$(GO) list -f '{{$$p := .}}{{range .TestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | \

@@ -27,6 +27,7 @@ const (
 const (
 	relayIP    = "198.51.100.10"
 	relayIP6   = "2001:db8:51::10"
+	relayName  = "relay.test" // known to nobody, unless a test runs a resolver
 	targetIP   = "10.99.0.2"
 	targetIP6  = "fd99::2"
 	targetName = "target.test" // known to the relay only

@@ -66,35 +66,69 @@ func (l *lab) numbers(t *testing.T, r role, port int) numbers { return numbers{l
 // read returns a number now. Its labels are written as Prometheus does, without role.
 func (n numbers) read(name string, labels ...string) float64 {
 	n.t.Helper()
+	all := n.all(name, labels...)
+	if len(all) == 0 {
+		n.t.Fatalf("%s has no number %s %q", n.r, name, labels)
+	}
+	return all[0]
+}
+
+// sum returns the sum of a number over its labels now.
+func (n numbers) sum(name string) (sum float64) {
+	n.t.Helper()
+	for _, x := range n.all(name) {
+		sum += x
+	}
+	return sum
+}
+
+// all returns a number now, with each of its labels that fit.
+func (n numbers) all(name string, labels ...string) (found []float64) {
+	n.t.Helper()
 	status, text := n.l.get(n.t, n.r, n.port, "/metrics", "")
 	if status != http.StatusOK {
 		n.t.Fatalf("%s: /metrics answers %d: %s", n.r, status, text)
 	}
 	for line := range strings.Lines(text) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if !strings.HasPrefix(series, name+"{") || !containsAll(series, labels) {
+		if base, _, _ := strings.Cut(series, "{"); base != name || !containsAll(series, labels) {
 			continue
 		}
 		number, err := strconv.ParseFloat(value, 64)
 		if err != nil {
 			n.t.Fatalf("%s: %q: %v", n.r, line, err)
 		}
-		return number
+		found = append(found, number)
 	}
-	n.t.Fatalf("%s has no number %s %q", n.r, name, labels)
-	return 0
+	return found
 }
 
 // expect waits until a number is as wanted, and fails the test after patience.
 func (n numbers) expect(wanted func(float64) bool, name string, labels ...string) {
 	n.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		got := n.read(name, labels...)
+	n.expectWithin(patience, wanted, name, labels...)
+}
+
+func (n numbers) expectWithin(d time.Duration, wanted func(float64) bool, name string, labels ...string) {
+	n.t.Helper()
+	n.wait(d, wanted, func() float64 { return n.read(name, labels...) }, fmt.Sprintf("%s %q", name, labels))
+}
+
+// expectSum is expect for the sum of a number over its labels.
+func (n numbers) expectSum(wanted func(float64) bool, name string) {
+	n.t.Helper()
+	n.wait(patience, wanted, func() float64 { return n.sum(name) }, "the sum of "+name)
+}
+
+func (n numbers) wait(d time.Duration, wanted func(float64) bool, read func() float64, what string) {
+	n.t.Helper()
+	for deadline := time.Now().Add(d); ; time.Sleep(50 * time.Millisecond) {
+		got := read()
 		if wanted(got) {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("%s: %s %q is %v", n.r, name, labels, got)
+			n.t.Fatalf("%s: %s is %v", n.r, what, got)
 		}
 	}
 }
@@ -105,6 +139,10 @@ func equal(want float64) func(float64) bool {
 
 func atLeast(want float64) func(float64) bool {
 	return func(got float64) bool { return got >= want }
+}
+
+func atMost(want float64) func(float64) bool {
+	return func(got float64) bool { return got <= want }
 }
 
 func containsAll(s string, words []string) bool {

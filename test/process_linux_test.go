@@ -61,6 +61,12 @@ type process struct {
 // the lab's home directory and no agent.
 func (l *lab) start(t *testing.T, r role, name string, args ...string) *process {
 	t.Helper()
+	return l.startWith(t, r, func(*exec.Cmd) {}, name, args...)
+}
+
+// startWith is start with a command that change has changed.
+func (l *lab) startWith(t *testing.T, r role, change func(*exec.Cmd), name string, args ...string) *process {
+	t.Helper()
 	// ip replaces itself by the program, so the process is the program's.
 	cmd := exec.Command("ip", append([]string{"netns", "exec", l.ns(r), name}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.path("home"), "SHELL=/bin/sh", "LANG=C.UTF-8", "USER=root", "LOGNAME=root"}
@@ -68,6 +74,7 @@ func (l *lab) start(t *testing.T, r role, name string, args ...string) *process 
 	cmd.WaitDelay = time.Second                       // a child may outlive it with its stderr
 	p := &process{t: t, name: filepath.Base(name), stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	change(cmd)
 	var err error
 	p.stdin, err = cmd.StdinPipe()
 	l.check(err)
@@ -95,6 +102,15 @@ func (p *process) signal(sig unix.Signal) {
 	default:
 		unix.Kill(p.pid, sig)
 	}
+}
+
+// dump ends a Go program and returns all that it wrote, what its goroutines did
+// among it.
+func (p *process) dump() string {
+	p.t.Helper()
+	p.signal(unix.SIGQUIT)
+	p.endsWithin(patience)
+	return p.stderr.String()
 }
 
 // send writes to the process's stdin.

@@ -45,7 +45,7 @@ func (l *lab) startRelay(t *testing.T, port int, s settings) *process {
 	t.Helper()
 	return l.startRelayIn(t, relay, port, settings{
 		"allow": `["10.99.0.0/24:22-23", "[fd99::/64]:22", "*.test:22-23"]`,
-	}.with(s), relayIP, relayIP6)
+	}.with(s), relayIP, relayIP6, relayName)
 }
 
 // startRelayIn runs sshka-relay in a namespace that has the given addresses.
