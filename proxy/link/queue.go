@@ -8,6 +8,7 @@ import (
 // What counts as interactive: by behaviour, not by port. A keystroke and its
 // echo, a prompt, an acknowledgement.
 const (
+	interactiveWrite = 4 << 10 // of one write
 	interactiveBytes = 32 << 10
 	interactiveTime  = 100 * time.Millisecond
 )
@@ -25,7 +26,7 @@ func (b *behaviour) interactive(n int, now time.Duration) bool {
 		b.since, b.bytes = now, 0
 	}
 	b.bytes += n
-	return b.bytes < interactiveBytes
+	return n <= interactiveWrite && b.bytes < interactiveBytes
 }
 
 // queue is what waits for the link's writer, in order of precedence: control,

@@ -9,18 +9,21 @@ import (
 
 // kernelRetransmits reads TCP_INFO (tcp(7)).
 func kernelRetransmits(c net.Conn) (n int, unacknowledged bool) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return 0, false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-	_ = raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+	onSocket(c, func(fd int) {
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
 			n, unacknowledged = int(info.Retransmits), info.Unacked > 0
 		}
 	})
 	return n, unacknowledged
+}
+
+// onSocket calls f with the descriptor of a connection that has one.
+func onSocket(c net.Conn, f func(fd int)) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := sc.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { f(int(fd)) })
+	}
 }

@@ -16,12 +16,19 @@ const (
 	// more than a keystroke gains.
 	minChunk = 1 << 10
 	// firstChunk is the size before the line's rate is known.
-	firstChunk = 16 << 10
+	firstChunk = 4 << 10
 	// chunkTime is how long one chunk of bulk may keep the line, and others
 	// waiting.
 	chunkTime = 20 * time.Millisecond
-	// rateTime is how long the writer must have been busy to judge the rate.
-	rateTime = 100 * time.Millisecond
+	// rateTime is how long the writer must have been busy to judge the rate, or
+	// rateBytes how much it must have written: a fast line is known soon.
+	rateTime  = 100 * time.Millisecond
+	rateBytes = 256 << 10
+	// The kernel may hold so many chunks behind what is on its way, within these
+	// bounds in bytes: a beat and a keystroke wait behind them.
+	unsentChunks = 4
+	minUnsent    = 4 << 10
+	maxUnsent    = 64 << 10
 )
 
 // chunker finds the size in which bulk leaves: chunkTime of the line's rate, so
@@ -33,21 +40,30 @@ type chunker struct {
 	busy  time.Duration
 }
 
-// wrote learns from a write of n bytes that took so long.
-func (k *chunker) wrote(n int, took time.Duration) {
+// wrote learns from a write of n bytes that took so long, and reports whether it
+// has changed its mind.
+func (k *chunker) wrote(n int, took time.Duration) bool {
 	k.bytes += n
-	if k.busy += took; k.busy < rateTime {
-		return
+	k.busy += took
+	if k.busy < rateTime && k.bytes < rateBytes {
+		return false
 	}
-	perChunk := float64(k.bytes) * float64(chunkTime) / float64(k.busy)
-	k.size = min(max(int(perChunk), minChunk), maxChunk)
+	perChunk := float64(k.bytes) * float64(chunkTime) / float64(max(k.busy, 1))
+	old := k.size
+	k.size = int(min(max(perChunk, minChunk), maxChunk))
 	k.bytes, k.busy = 0, 0
+	return k.size != old
 }
+
+// unsent is how much the kernel may hold.
+func (k *chunker) unsent() int { return min(max(unsentChunks*k.size, minUnsent), maxUnsent) }
 
 // write is the link's writer: the only caller of yamux's write side but for
 // OpenStream's and the reader's window updates, one header each.
 func (l *Link) write() {
 	chunk := chunker{size: firstChunk}
+	unsent := chunk.unsent()
+	limitUnsent(l.meter.Conn, unsent)
 	var buf *[]byte
 	for {
 		job, ok := l.next(&buf, chunk.size)
@@ -69,7 +85,12 @@ func (l *Link) write() {
 		}
 		start := l.meter.now()
 		_, err := job.carrier.stream.Write(*buf)
-		chunk.wrote(len(*buf), l.meter.now()-start)
+		if chunk.wrote(len(*buf), l.meter.now()-start) {
+			if n := chunk.unsent(); n != unsent {
+				unsent = n
+				limitUnsent(l.meter.Conn, unsent)
+			}
+		}
 		if err != nil && !errors.Is(err, yamux.ErrSessionShutdown) {
 			job.carrier.fail(err)
 		}

@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notSentLowat is how much may wait in the kernel's queue behind what is on the
-// way, in bytes: a beat and a keystroke wait behind it.
-const notSentLowat = 64 << 10
-
 // tune sets the socket options of a link's connection, best effort.
 func tune(c net.Conn, userTimeout time.Duration) {
 	tcp, ok := c.(*net.TCPConn)
@@ -23,7 +19,6 @@ func tune(c net.Conn, userTimeout time.Duration) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)
 		if userTimeout > 0 {
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 		}
