@@ -45,6 +45,18 @@ test: ## the tests that need nothing but Go
 	echo "end-to-end tests are skipped here: make e2e runs them"; \
 	set -x; SSHKA_E2E= $(GO) test $$race -shuffle=on ./...
 
+# Other seeds every time; a session that fails says how to run it alone.
+SOAK ?= 20000
+
+.PHONY: soak
+soak: ## SOAK sessions of the model test, over random cuts: some minutes
+	SSHKA_MODEL_SESSIONS=$(SOAK) SSHKA_MODEL_SEED=$${SSHKA_MODEL_SEED:-$$(date +%s)} \
+		$(GO) test -count=1 -timeout=30m -v -run '^TestModel$$' ./proxy/session
+
+.PHONY: mutants
+mutants: ## each rule of a session switched off, which its test has to find: some minutes
+	SSHKA_MUTANTS=run $(GO) test -count=1 -timeout=30m -v -run '^TestMutants' ./proxy/session
+
 .PHONY: e2e
 e2e: ## ssh, sshd and NATs in network namespaces (Linux, root)
 	SSHKA_E2E=$${SSHKA_E2E:-run} $(GO) test -count=1 -timeout=10m -v ./test/

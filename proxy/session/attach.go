@@ -46,11 +46,11 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 		}
 
 		if _, err := c.Write(wire.Append(nil, hello)); err != nil {
-			return nil, err
+			return a, err
 		}
 		reply, err := wire.Read(c)
 		if err != nil {
-			return nil, err
+			return a, err
 		}
 		switch reply := reply.(type) {
 		case *wire.OK:
@@ -64,9 +64,9 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 				s.Abandon(refused)
 				return nil, nil
 			}
-			return nil, refused
+			return a, refused
 		}
-		return nil, wire.Unexpected(reply)
+		return a, wire.Unexpected(reply)
 	})
 }
 
@@ -98,7 +98,7 @@ func (s *Session) Answer(ctx context.Context, r *Request, secret wire.Secret) er
 		s.mu.Unlock()
 
 		if _, err := r.c.Write(wire.Append(nil, ok)); err != nil {
-			return nil, err
+			return a, err
 		}
 		return a, s.attached(a, received, limit, ok.Received, ok.Limit)
 	})
@@ -148,7 +148,17 @@ func (s *Session) carry(ctx context.Context, c io.ReadWriteCloser, hello func() 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if a != nil && s.fenced(a) {
+		return ErrMoved // however it ended, a newer one has its place
+	}
 	return err
+}
+
+// fenced reports whether a newer carrier has started.
+func (s *Session) fenced(a *carrier) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return a.generation < s.generation
 }
 
 // ended reports whether Done is closed.
@@ -183,6 +193,9 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 		s.trace.Resumed(time.Since(s.paused), before-min(s.m.next, before))
 	}
 	s.paused = time.Time{}
+	if s.linger != nil {
+		s.linger.Reset(lingerTime)
+	}
 	s.release(s.ready)
 	s.wake()
 	return nil
@@ -220,12 +233,15 @@ func (s *Session) exchange(a *carrier) error {
 	if s.newest == a {
 		s.pause()
 	}
-	if s.m.over() {
-		s.finish()
-	}
 	s.wake()
 	s.mu.Unlock()
 	wg.Wait()
+	s.mu.Lock()
+	if s.m.over() {
+		s.finish()
+		s.wake()
+	}
+	s.mu.Unlock()
 
 	if sendErr != nil && !errors.Is(sendErr, errLeft) {
 		err = sendErr
@@ -252,8 +268,20 @@ func (s *Session) send(a *carrier) error {
 		_, err = a.Write(*buf)
 		frameBuffers.Put(buf)
 		if err != nil {
+			s.untold(a)
 			return fmt.Errorf("write to carrier: %w", err)
 		}
+	}
+}
+
+// untold takes back that the peer was told of what is stored, when the carrier
+// would not take it: the proxy's end comes back to tell, since the relay would wait
+// for a window. The relay's end leaves it to the tombstone.
+func (s *Session) untold(a *carrier) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == a && !s.relay {
+		s.m.toldReceived = 0
 	}
 }
 
@@ -274,7 +302,7 @@ func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
 		}
 		buf, _ := frameBuffers.Get().(*[]byte)
 		*buf = (*buf)[:0]
-		if s.relayEnd && s.targetLeft != 0 && !a.toldLeft {
+		if s.relay && s.targetLeft != 0 && !a.toldLeft {
 			a.toldLeft = true
 			*buf = wire.Append(*buf, &wire.TargetLeft{Detached: s.targetLeft})
 		}
@@ -356,7 +384,7 @@ func (s *Session) receive(a *carrier) error {
 		case *wire.Moved:
 			return ErrMoved
 		case *wire.TargetLeft:
-			if s.relayEnd {
+			if s.relay {
 				return wire.Unexpected(m)
 			}
 			s.mu.Lock()

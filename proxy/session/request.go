@@ -3,6 +3,7 @@ package session
 import (
 	"io"
 	"sync"
+	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -40,13 +41,31 @@ func (r *Request) Refuse(code wire.Code, message string) error {
 	return err
 }
 
-// Bury answers the RESUME of a session that has ended cleanly: everything up to
-// final was received. So the proxy, whose last acknowledgement was lost, ends
-// cleanly too.
+// buryTime is how long a proxy that was told of the end may take to say whether it
+// had a RESET to send: a round trip.
+const buryTime = 10 * time.Second
+
+// Bury answers the RESUME of a session that has ended: everything up to final was
+// received. So the proxy, whose last acknowledgement was lost, ends cleanly too;
+// and a RESET of the proxy's whose confirmation was lost, or which crossed the
+// clean end, is confirmed. It takes buryTime at most.
 func (r *Request) Bury(final uint64) error {
-	_, err := r.c.Write(wire.Append(nil, &wire.OK{Received: final, Limit: final}))
-	r.c.Close()
-	return err
+	defer r.c.Close()
+	t := time.AfterFunc(buryTime, func() { r.c.Close() })
+	defer t.Stop()
+	if _, err := r.c.Write(wire.Append(nil, &wire.OK{Received: final, Limit: final})); err != nil {
+		return err
+	}
+	for {
+		m, err := wire.Read(r.c)
+		if err != nil {
+			return nil // the proxy has heard it, or will ask again
+		}
+		if m.Type() == wire.TypeReset {
+			_, err := r.c.Write(wire.Append(nil, &wire.ResetAck{}))
+			return err
+		}
+	}
 }
 
 // Drop closes the request's carrier without an answer.

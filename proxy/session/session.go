@@ -68,6 +68,7 @@ type Session struct {
 	id     wire.ID
 	target wire.Target
 	trace  Trace
+	relay  bool // the relay's end: its target is reached, and the proxy is to be told
 
 	mu     sync.Mutex // guards all below
 	m      machine
@@ -79,12 +80,11 @@ type Session struct {
 	done   chan struct{} // closed when nothing is left to do
 	failed chan struct{} // closed when Err is not nil
 
-	generation uint64      // of the newest carrier; 0: none yet
-	newest     *carrier    // nil: none yet, or none any more
-	instance   wire.ID     // the relay process that holds the session; at the proxy
-	secret     wire.Secret // of the session's ticket; at the proxy
-	paused     time.Time   // when bytes ceased to flow; zero while they do
-	relayEnd   bool
+	generation uint64        // of the newest carrier; 0: none yet
+	newest     *carrier      // nil: none yet, or none any more
+	instance   wire.ID       // the relay process that holds the session; at the proxy
+	secret     wire.Secret   // of the session's ticket; at the proxy
+	paused     time.Time     // when bytes ceased to flow; zero while they do
 	targetLeft time.Duration // how long bytes had not flowed when the target ended; 0: they did
 	ackTimer   *time.Timer
 	ackDue     bool
@@ -108,7 +108,7 @@ func Open(cfg Config, target wire.Target) *Session {
 // data can be read at once; Answer tells the proxy that the target is reached.
 func Accept(cfg Config, open *wire.Open) *Session {
 	s := newSession(cfg, open.ID, open.Target)
-	s.relayEnd = true
+	s.relay = true
 	s.m.in.append(open.Early)
 	s.m.received = uint64(len(open.Early))
 	return s
@@ -326,7 +326,7 @@ func (s *Session) CloseWrite() error {
 // leaves remembers, at the relay, that the target has ended while nobody could be
 // told. The caller holds mu.
 func (s *Session) leaves() {
-	if s.relayEnd && s.targetLeft == 0 && !s.paused.IsZero() {
+	if s.relay && s.targetLeft == 0 && !s.paused.IsZero() {
 		s.targetLeft = max(time.Since(s.paused), 1)
 	}
 }
@@ -359,7 +359,8 @@ func (s *Session) Close() error {
 	return nil
 }
 
-// lingered resets a closed session whose peer makes no progress.
+// lingered resets a closed session whose peer makes no progress. While it is
+// detached the peer cannot: the next carrier starts the wait anew.
 func (s *Session) lingered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -368,15 +369,16 @@ func (s *Session) lingered() {
 		return
 	default:
 	}
+	if s.opened && !s.stats().Attached {
+		return
+	}
 	if s.m.una > s.lingerMark && s.m.una <= s.m.out.end {
 		s.lingerMark = s.m.una
 		s.linger.Reset(lingerTime)
 		return
 	}
 	s.m.abort(wire.CodeAborted, "closed and not answered")
-	if !s.opened {
-		s.abandon(s.m.failure)
-	}
+	s.abandonUnopened()
 	s.wake()
 }
 
@@ -402,10 +404,17 @@ func (s *Session) Reset(code wire.Code, message string) {
 	if code == wire.CodeTargetReset {
 		s.leaves()
 	}
-	if !s.opened { // nobody to tell: closing the carrier says it all
+	s.abandonUnopened()
+	s.wake()
+}
+
+// abandonUnopened ends a reset session that has nobody to tell: closing the
+// carrier says it all. The relay's end tells once it has answered, else the proxy
+// would ask for another dial. The caller holds mu.
+func (s *Session) abandonUnopened() {
+	if !s.opened && !s.relay {
 		s.abandon(s.m.failure)
 	}
-	s.wake()
 }
 
 // Abandon gives the session up without a carrier to tell the peer: its link is

@@ -505,7 +505,7 @@ func TestBytesSurviveRandomCuts(t *testing.T) {
 }
 
 // limited closes a carrier after a random number of bytes.
-func limited(c net.Conn) net.Conn { return &limitedConn{Conn: c, left: rand.IntN(1 << 20)} }
+func limited(c net.Conn) net.Conn { return &limitedConn{Conn: c, left: rand.IntN(1 << 19)} }
 
 type limitedConn struct {
 	net.Conn
