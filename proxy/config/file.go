@@ -141,6 +141,8 @@ type Limits struct {
 	// SessionsPerKey is how many sessions one key holds, those included whose link
 	// is lost.
 	SessionsPerKey int `yaml:"sessions_per_key"`
+	// Memory is how many bytes all sessions hold, a quarter of them one key's.
+	Memory Memory `yaml:"memory"`
 }
 
 // Log is what is logged and how.

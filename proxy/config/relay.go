@@ -88,6 +88,7 @@ func (f *File) Server(agent string, key *transport.RelayKey, who keyauth.Authori
 			LinksPerKey:      r.Limits.LinksPerKey,
 			SessionsPerLink:  r.Limits.SessionsPerLink,
 			SessionsPerKey:   r.Limits.SessionsPerKey,
+			Memory:           int64(r.Limits.Memory),
 		},
 	}, nil
 }

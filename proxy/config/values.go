@@ -110,6 +110,37 @@ func (n *Size) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Memory is a limit in bytes, or as much as suits this computer: zero.
+type Memory Size
+
+// minMemory is the least that a few sessions can work with.
+const minMemory = 16 * MiB
+
+// UnmarshalText reads auto, or a size.
+func (m *Memory) UnmarshalText(b []byte) error {
+	if string(b) == "auto" {
+		*m = 0
+		return nil
+	}
+	n, err := ParseSize(string(b))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w, or auto", err)
+	case n < minMemory:
+		return fmt.Errorf("%s is too little; write at least %s, or auto", n, minMemory)
+	}
+	*m = Memory(n)
+	return nil
+}
+
+// String returns m as UnmarshalText reads it.
+func (m Memory) String() string {
+	if m == 0 {
+		return "auto"
+	}
+	return Size(m).String()
+}
+
 // Level is how much is logged.
 type Level slog.Level
 

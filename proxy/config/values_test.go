@@ -95,3 +95,18 @@ func FuzzSize(f *testing.F) {
 		}
 	})
 }
+
+func TestMemoryIsAutoOrEnough(t *testing.T) {
+	for s, want := range map[string]Memory{"auto": 0, "16MiB": Memory(16 * MiB), "2GiB": Memory(2 * GiB)} {
+		var m Memory
+		if err := m.UnmarshalText([]byte(s)); err != nil || m != want || m.String() != s {
+			t.Errorf("%s: got %s, %v", s, m, err)
+		}
+	}
+	for s, want := range map[string]string{"0": "too little", "15MiB": "at least 16MiB, or auto", "1000": "no unit", "all": "or auto"} {
+		var m Memory
+		if err := m.UnmarshalText([]byte(s)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", s, err, want)
+		}
+	}
+}

@@ -67,8 +67,13 @@ func (p *peer) receive(c io.ReadWriteCloser) (*session.Request, error) {
 // refuseOpen answers a request for which no target is dialled.
 func (p *peer) refuseOpen(req *session.Request, code wire.Code, message string) {
 	_ = req.Refuse(code, message)
-	if p.r.cfg.Trace.Opened != nil && req.Open != nil {
-		p.r.cfg.Trace.Opened(&session.RefusedError{Refused: wire.Refused{Code: code, Message: message}})
+	p.opened(&session.RefusedError{Refused: wire.Refused{Code: code, Message: message}})
+}
+
+// opened tells how an OPEN went.
+func (p *peer) opened(err error) {
+	if p.r.cfg.Trace.Opened != nil {
+		p.r.cfg.Trace.Opened(err)
 	}
 }
 
@@ -86,26 +91,33 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 	defer p.gate.leave()
 	h := &held{owner: owner, who: p.conn.Identity, reached: make(chan struct{})}
 	_, _ = rand.Read(h.secret[:]) // never fails
-	switch known, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
+	switch known, dead, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
 	case known != nil:
 		p.repeat(ctx, req, known, owner)
+		return
+	case dead != nil:
+		p.repeatDead(req, dead, owner)
 		return
 	case !room:
 		p.refuseOpen(req, wire.CodeBusy, "this key holds as many sessions as the relay lets it")
 		return
 	}
-	log := p.log.With("session", req.Open.ID.String(), "target", req.Open.Target.String())
-	target, err := p.dial(ctx, req)
-	if p.r.cfg.Trace.Opened != nil {
-		p.r.cfg.Trace.Opened(err)
-	}
-	if err != nil {
-		p.r.held.drop(req.Open.ID)
-		close(h.reached)
-		p.refuseDial(req, log, err)
+	if !p.r.held.evict(h.memory) {
+		busy := wire.Refused{Code: wire.CodeBusy, Message: "the relay is short of memory"}
+		p.opened(&session.RefusedError{Refused: busy})
+		p.refuse(req, h, &busy)
 		return
 	}
-	h.s = session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Trace: &p.r.cfg.Trace.Session}, req.Open)
+	log := p.log.With("session", req.Open.ID.String(), "target", req.Open.Target.String())
+	target, err := p.dial(ctx, req)
+	p.opened(err)
+	if err != nil {
+		refused := refusal(err)
+		log.Info("session refused", "code", refused.Code.String(), "error", err)
+		p.refuse(req, h, refused)
+		return
+	}
+	h.s = session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Memory: h.memory, Trace: &p.r.cfg.Trace.Session}, req.Open)
 	close(h.reached)
 	p.r.tasks.Go(func() { p.r.carry(ctx, h, target, log) })
 	p.attach(ctx, req, h)
@@ -127,39 +139,64 @@ func (p *peer) repeat(ctx context.Context, req *session.Request, h *held, owner 
 		return
 	}
 	if h.s == nil {
-		p.refuseOpen(req, wire.CodeFailed, "the target was not reached")
+		if _, d := p.r.held.find(req.Open.ID); d != nil {
+			p.repeatDead(req, d, owner)
+		} else {
+			req.Drop()
+		}
 		return
 	}
 	p.attach(ctx, req, h)
 }
 
+// repeatDead answers an OPEN of a session that is no more: as before, where its
+// target was not reached.
+func (p *peer) repeatDead(req *session.Request, d *tombstone, owner string) {
+	switch {
+	case d.owner != owner:
+		_ = req.Refuse(wire.CodeNotAllowed, "the session is another key's")
+	case d.refused != nil:
+		_ = req.Refuse(d.refused.Code, d.refused.Message)
+	default:
+		_ = req.Refuse(wire.CodeExpired, "the session has ended")
+	}
+}
+
+// refuse answers an OPEN for which there is no session, and remembers the answer.
+func (p *peer) refuse(req *session.Request, h *held, refused *wire.Refused) {
+	p.r.held.drop(req.Open.ID, refused)
+	close(h.reached)
+	_ = req.Refuse(refused.Code, refused.Message)
+}
+
 // resume answers a RESUME.
 func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
-	h, final, state := p.r.held.find(req.Resume.ID)
+	h, d := p.r.held.find(req.Resume.ID)
 	holder := req.Resume.Instance
 	switch {
-	case holder != (wire.ID{}) && holder != p.r.instance(), state == sessionUnknown:
+	case holder != (wire.ID{}) && holder != p.r.instance(), h == nil && d == nil, d != nil && d.refused != nil:
 		_ = req.Refuse(wire.CodeUnknown, "the relay does not know this session: it was restarted, or the session has ended")
-	case state != sessionUnknown && h.owner != owner:
+	case h != nil && h.owner != owner, d != nil && d.owner != owner:
 		_ = req.Refuse(wire.CodeNotAllowed, "the session is another key's")
-	case state == sessionExpired:
-		_ = req.Refuse(wire.CodeExpired, "the session waited longer than the relay keeps one ("+p.r.cfg.Window.String()+")")
-	case state == sessionEnded:
-		_ = req.Bury(final)
-	default:
+	case h != nil:
 		select {
 		case <-h.reached:
 			p.attach(ctx, req, h)
 		default: // a RESUME of what was never answered
 			_ = req.Refuse(wire.CodeUnknown, "the session is not open yet")
 		}
+	case d.expired:
+		_ = req.Refuse(wire.CodeExpired, "the session waited longer than the relay keeps one ("+p.r.cfg.Window.String()+")")
+	default:
+		_ = req.Bury(d.final)
 	}
 }
 
 // attach carries the session over the request's carrier and, when that is lost,
 // keeps it for the window.
 func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
-	turn := h.attached()
+	turn := req.Generation()
+	h.attached(turn)
 	linkLife := context.WithoutCancel(ctx) // a reset is to be heard; the link ends the carrier
 	if err := h.s.Answer(linkLife, req, h.secret); err == nil || errors.Is(err, session.ErrMoved) {
 		return
@@ -195,15 +232,14 @@ func (p *peer) dial(ctx context.Context, req *session.Request) (net.Conn, error)
 // errGivenUp is why a dial ends when the proxy has left.
 var errGivenUp = errors.New("given up by the proxy")
 
-// refuseDial tells the proxy the truth, as far as it is its business.
-func (p *peer) refuseDial(req *session.Request, log *slog.Logger, err error) {
-	code, message := wire.CodeFailed, "the relay could not reach the target"
+// refusal is what the proxy is told of a failed dial: the truth, as far as it is
+// its business.
+func refusal(err error) *wire.Refused {
 	var dial *DialError
 	if errors.As(err, &dial) {
-		code, message = dial.Code, dial.Message()
+		return &wire.Refused{Code: dial.Code, Message: dial.Message()}
 	}
-	_ = req.Refuse(code, message)
-	log.Info("session refused", "code", code.String(), "error", err)
+	return &wire.Refused{Code: wire.CodeFailed, Message: "the relay could not reach the target"}
 }
 
 // carry joins the session and its target until both have ended, over however

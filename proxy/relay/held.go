@@ -21,29 +21,50 @@ var errExpired = errors.New("nobody came back for the session in time")
 type held struct {
 	owner   string // the fingerprint of the key it belongs to
 	who     keyauth.Identity
-	secret  wire.Secret   // its ticket's
-	reached chan struct{} // closed when the dial has ended
+	secret  wire.Secret     // its ticket's
+	memory  *session.Memory // the key's account; set by add
+	reached chan struct{}   // closed when the dial has ended
 	s       *session.Session
 
 	mu     sync.Mutex // guards all below
-	turn   int        // counts carriers
+	turn   uint64     // the newest carrier's generation
 	timer  *time.Timer
-	ending bool // the relay shuts down
+	since  time.Time // when the last one was lost; zero: there is one, or none yet
+	ending bool      // the relay shuts down
 }
 
-// attached stops the clock of a detached session.
-func (h *held) attached() (turn int) {
+// detachedSince is since when the session has had no carrier. ok is false when it
+// has one, or was told to end.
+func (h *held) detachedSince() (since time.Time, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.turn++
+	return h.since, !h.since.IsZero() && !h.ending
+}
+
+// evicted tells that the session was told to end: it holds nothing any more.
+func (h *held) evicted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = time.Time{}
+}
+
+// attached stops the clock of a detached session. A carrier that is not the newest
+// changes nothing.
+func (h *held) attached(generation uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if generation <= h.turn {
+		return
+	}
+	h.turn = generation
+	h.since = time.Time{}
 	if h.timer != nil && !h.ending {
 		h.timer.Stop()
 	}
-	return h.turn
 }
 
 // detached starts it, unless a newer carrier has come.
-func (h *held) detached(turn int, window time.Duration) {
+func (h *held) detached(turn uint64, window time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if turn != h.turn {
@@ -53,6 +74,7 @@ func (h *held) detached(turn int, window time.Duration) {
 		h.s.Abandon(errExpired)
 		return
 	}
+	h.since = time.Now()
 	h.timer = time.AfterFunc(window, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -76,127 +98,4 @@ func (h *held) shutDown() {
 		h.timer.Stop()
 	}
 	h.timer = time.AfterFunc(farewellTime, func() { h.s.Abandon(errExpired) }) // nobody is there to be told
-}
-
-// What is known of a session.
-type sessionState int
-
-const (
-	sessionUnknown sessionState = iota
-	sessionLive
-	sessionEnded
-	sessionExpired
-)
-
-// table is every session a relay knows: those it holds, and for a window those
-// that have ended, so that a proxy whose last acknowledgement was lost learns
-// that all is well.
-type table struct {
-	mu     sync.Mutex // guards all below
-	live   map[wire.ID]*held
-	dead   map[wire.ID]tombstone
-	owners map[string]int // how many of live each key has
-}
-
-// tombstone is what is left of a session.
-type tombstone struct {
-	owner   string
-	final   uint64
-	expired bool
-	timer   *time.Timer
-}
-
-func newTable() *table {
-	return &table{live: make(map[wire.ID]*held), dead: make(map[wire.ID]tombstone), owners: make(map[string]int)}
-}
-
-// add makes h known, or returns what is known by that id already: a session is
-// dialled at most once. room is false when its key holds as many as it may.
-func (t *table) add(id wire.ID, h *held, perKey int) (known *held, room bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if known := t.live[id]; known != nil {
-		return known, true
-	}
-	if t.owners[h.owner] >= perKey {
-		return nil, false
-	}
-	t.live[id] = h
-	t.owners[h.owner]++
-	return nil, true
-}
-
-// remove takes a session out of live. The caller holds mu.
-func (t *table) remove(id wire.ID) *held {
-	h := t.live[id]
-	if h == nil {
-		return nil
-	}
-	delete(t.live, id)
-	if t.owners[h.owner]--; t.owners[h.owner] == 0 {
-		delete(t.owners, h.owner)
-	}
-	return h
-}
-
-// drop forgets a session whose target was not reached.
-func (t *table) drop(id wire.ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.remove(id)
-}
-
-// ticket returns a live session's.
-func (t *table) ticket(id wire.ID) (wire.Secret, keyauth.Identity, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h := t.live[id]
-	if h == nil {
-		return wire.Secret{}, keyauth.Identity{}, false
-	}
-	return h.secret, h.who, true
-}
-
-// find tells what is known of a session.
-func (t *table) find(id wire.ID) (h *held, final uint64, state sessionState) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if h := t.live[id]; h != nil {
-		return h, 0, sessionLive
-	}
-	d, ok := t.dead[id]
-	switch {
-	case !ok:
-		return nil, 0, sessionUnknown
-	case d.expired:
-		return &held{owner: d.owner}, 0, sessionExpired
-	}
-	return &held{owner: d.owner}, d.final, sessionEnded
-}
-
-// bury remembers a session that has ended for as long as a proxy may ask.
-func (t *table) bury(id wire.ID, final uint64, window time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h := t.remove(id)
-	if h == nil || window <= 0 {
-		return
-	}
-	d := tombstone{owner: h.owner, final: final, expired: errors.Is(h.s.Err(), errExpired)}
-	d.timer = time.AfterFunc(window, func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.dead, id)
-	})
-	t.dead[id] = d
-}
-
-// close forgets the dead, so that nothing is left running.
-func (t *table) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, d := range t.dead {
-		d.timer.Stop()
-		delete(t.dead, id)
-	}
 }

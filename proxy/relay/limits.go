@@ -23,6 +23,9 @@ type Limits struct {
 	// SessionsPerKey is how many sessions one key may hold at once, those included
 	// whose link is lost (1024).
 	SessionsPerKey int
+	// Memory is how many bytes all sessions may hold, one key a quarter of them
+	// (AutoMemory).
+	Memory int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -33,6 +36,9 @@ func (l Limits) withDefaults() Limits {
 		if *f.value == 0 {
 			*f.value = f.zero
 		}
+	}
+	if l.Memory == 0 {
+		l.Memory = AutoMemory()
 	}
 	if l.HandshakeTimeout == 0 {
 		l.HandshakeTimeout = transport.DefaultHandshakeTimeout

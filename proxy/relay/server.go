@@ -106,7 +106,7 @@ func New(cfg Config) (*Relay, error) {
 	server.Verifier = &verifier
 	cfg.Transport = &server
 	r := &Relay{
-		cfg: cfg, gates: newGates(cfg.Limits), held: newTable(),
+		cfg: cfg, gates: newGates(cfg.Limits), held: newTable(cfg.Limits.Memory),
 		tickets: newTickets(cfg.Window), authorizer: verifier.Authorizer,
 	}
 	verifier.Ticket = r.redeem
@@ -119,6 +119,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	failed := make(chan error, len(listeners))
+	r.tasks.Go(func() { r.watchMemory(ctx) })
 	for _, ln := range listeners {
 		stop := context.AfterFunc(ctx, func() { ln.Close() })
 		defer stop()
@@ -132,7 +133,6 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	<-ctx.Done()
 	r.tasks.Wait()
-	r.held.close()
 	close(failed)
 	for err := range failed {
 		if err != nil {

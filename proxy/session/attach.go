@@ -31,7 +31,7 @@ func (s *Session) Attach(ctx context.Context, c io.ReadWriteCloser, instance wir
 		}
 		holder := s.instance
 		opened := s.opened
-		limit := s.m.inLimit()
+		limit := s.m.promise()
 		received := s.m.received
 		var hello wire.Message
 		if opened {
@@ -94,7 +94,7 @@ func (s *Session) Answer(ctx context.Context, r *Request, secret wire.Secret) er
 			return nil, ErrMoved
 		}
 		a := s.newCarrier(r.c, generation)
-		ok := &wire.OK{Received: s.m.received, Limit: s.m.inLimit(), Secret: secret}
+		ok := &wire.OK{Received: s.m.received, Limit: s.m.promise(), Secret: secret}
 		s.mu.Unlock()
 
 		if _, err := r.c.Write(wire.Append(nil, ok)); err != nil {
@@ -203,6 +203,7 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 
 // pause remembers since when no bytes flow. The caller holds mu.
 func (s *Session) pause() {
+	s.m.detached = s.opened
 	if s.opened && s.paused.IsZero() {
 		s.paused = time.Now()
 	}

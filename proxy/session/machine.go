@@ -14,6 +14,8 @@ const (
 	// ackEvery is how much is stored at most before an acknowledgement is
 	// urgent, in bytes.
 	ackEvery = 256 << 10
+	// startWindow is the window of a new session, in bytes.
+	startWindow = 256 << 10
 )
 
 // machine is one end of a session, without I/O. Offsets are absolute, counted
@@ -29,7 +31,9 @@ const (
 //	       taken by the   stored here       room that was
 //	       application                      promised
 type machine struct {
-	buffer int // bytes held at most, per direction
+	buffer   int     // bytes held at most, per direction
+	memory   *Memory // may ask for less
+	detached bool    // there is no carrier
 
 	out      queue  // [una, end): sent and unacknowledged, or not sent yet
 	una      uint64 // the peer has stored all before
@@ -37,6 +41,8 @@ type machine struct {
 	outLimit uint64 // the peer has room up to here
 	finned   bool   // the application has ended its direction: FIN stands at out.end
 
+	window   int    // bytes that the peer may send ahead of the application; grows
+	promised uint64 // the largest limit the peer was ever told
 	in       queue  // [read, received)
 	received uint64 // stored here; one past the end once the FIN has come
 	peerFin  bool
@@ -54,15 +60,48 @@ type machine struct {
 	failure    error       // why the application gets no more
 }
 
-func newMachine(buffer int) machine { return machine{buffer: buffer} }
+func newMachine(buffer int, memory *Memory) machine {
+	return machine{
+		buffer: buffer, memory: memory, window: min(startWindow, buffer),
+		in: queue{memory: memory}, out: queue{memory: memory},
+	}
+}
 
-// inLimit is the offset below which we store.
-func (m *machine) inLimit() uint64 { return m.in.start + uint64(m.buffer) }
+// inLimit is the offset below which we store: what was promised once stays.
+func (m *machine) inLimit() uint64 {
+	window := min(m.window, m.buffer)
+	if m.memory.Pressure() >= High {
+		window = min(window, MinBuffer)
+	}
+	return max(m.promised, m.in.start+uint64(window))
+}
+
+// step is a change of the limit that is worth telling.
+func (m *machine) step() uint64 { return uint64(min(m.window, m.buffer) / 4) }
+
+// promise returns the limit for the peer to be told. A peer that has used up what
+// it was promised, while the application keeps up, is promised twice as much: so
+// the window follows the bandwidth-delay product.
+func (m *machine) promise() uint64 {
+	usedUp := m.promised > 0 && m.received+m.step() >= m.promised
+	if usedUp && m.in.len() <= m.window/2 && m.memory.Pressure() < High {
+		m.window = min(2*m.window, m.buffer)
+	}
+	m.promised = m.inLimit()
+	return m.promised
+}
 
 // room is how many bytes the application may write now.
 func (m *machine) room() int {
+	most := m.buffer
+	switch p := m.memory.Pressure(); {
+	case p >= Tight && m.detached:
+		return 0
+	case p >= High:
+		most = min(most, MinBuffer)
+	}
 	unsent := int(m.out.end - min(m.next, m.out.end))
-	return max(0, min(m.buffer-m.out.len(), maxUnsent-unsent))
+	return max(0, min(most-m.out.len(), maxUnsent-unsent))
 }
 
 // write takes bytes from the application, at most room.
@@ -119,6 +158,7 @@ func (m *machine) attached(received, limit, saidReceived, saidLimit uint64) erro
 	m.outLimit = max(m.outLimit, limit) // a promise is kept over carriers
 	m.toldReceived, m.toldLimit = saidReceived, saidLimit
 	m.resetSent, m.resetAcked = false, false
+	m.detached = false
 	return nil
 }
 
@@ -223,14 +263,14 @@ func (m *machine) read(p []byte) int {
 // ackWanted reports whether there is something to tell; ackUrgent whether it
 // must not wait for the timer: a sender is about to run dry or to finish.
 func (m *machine) ackWanted() bool {
-	return m.received > m.toldReceived || m.inLimit() >= m.toldLimit+uint64(m.buffer/4)
+	return m.received > m.toldReceived || m.inLimit() >= m.toldLimit+m.step()
 }
 
 func (m *machine) ackUrgent() bool {
-	step := uint64(min(ackEvery, m.buffer/4))
+	step := min(ackEvery, m.step())
 	return m.peerFin && m.toldReceived < m.received ||
 		m.received >= m.toldReceived+step ||
-		m.inLimit() >= m.toldLimit+uint64(m.buffer/4)
+		m.inLimit() >= m.toldLimit+m.step()
 }
 
 // frames appends what is to be sent now to b, whole frames only and at most
@@ -253,7 +293,7 @@ func (m *machine) frames(b []byte, ackDue bool) []byte {
 	}
 	sending := min(m.out.end, m.outLimit) > m.next
 	if m.ackWanted() && (ackDue || sending || m.ackUrgent()) {
-		m.toldReceived, m.toldLimit = m.received, m.inLimit()
+		m.toldReceived, m.toldLimit = m.received, m.promise()
 		b = wire.Append(b, &wire.Ack{Received: m.toldReceived, Limit: m.toldLimit})
 	}
 	if sending {

@@ -425,47 +425,6 @@ func (m *model) accepted(s *Session) {
 	m.wg.Go(func() { m.relayApp.run(m, s) })
 }
 
-// check looks into both ends (I2, I3).
-func (m *model) check() {
-	m.mu.Lock()
-	relay := m.relay
-	m.mu.Unlock()
-	if relay == nil {
-		return
-	}
-	for _, end := range []struct {
-		name       string
-		from, to   *Session
-		fromBuffer int
-		toBuffer   int
-	}{
-		{"to the relay", m.proxy, relay, m.proxyApp.buffer, m.relayApp.buffer},
-		{"to the proxy", relay, m.proxy, m.relayApp.buffer, m.proxyApp.buffer},
-	} {
-		end.from.mu.Lock()
-		una, held := end.from.m.una, end.from.m.out.len()
-		end.from.mu.Unlock()
-		end.to.mu.Lock()
-		received, stored := end.to.m.received, end.to.m.in.len()
-		end.to.mu.Unlock()
-		end.from.mu.Lock()
-		sent := end.from.m.sentEnd()
-		end.from.mu.Unlock()
-		early := 0
-		if end.to == relay {
-			early = end.fromBuffer // has no credit to ask for
-		}
-		switch {
-		case una > received || received > sent:
-			m.fail("%s: acknowledged %d, stored %d, sent %d", end.name, una, received, sent)
-		case held > end.fromBuffer:
-			m.fail("%s: %d bytes are kept, the buffer is %d", end.name, held, end.fromBuffer)
-		case stored > max(end.toBuffer, early):
-			m.fail("%s: %d bytes are stored, the buffer is %d", end.name, stored, end.toBuffer)
-		}
-	}
-}
-
 // judge looks at what Attach, Answer or Receive returned.
 func (m *model) judge(who string, err error) {
 	m.tell("%s: returned %v", who, err)

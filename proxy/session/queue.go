@@ -43,6 +43,7 @@ func (c *chunk) free() {
 type queue struct {
 	start, end uint64
 	chunks     []*chunk
+	memory     *Memory // is told; nil: nobody
 }
 
 func (q *queue) len() int { return int(q.end - q.start) }
@@ -72,6 +73,7 @@ func (q *queue) tail(n int) *chunk {
 	c, _ := pool.Get().(*chunk)
 	c.at, c.n = q.end, 0
 	q.chunks = append(q.chunks, c)
+	q.memory.add(len(c.buf))
 	return c
 }
 
@@ -80,6 +82,7 @@ func (q *queue) discard(to uint64) {
 	q.start = to
 	drop := 0
 	for drop < len(q.chunks) && q.chunks[drop].at+uint64(q.chunks[drop].n) <= to {
+		q.memory.add(-len(q.chunks[drop].buf))
 		q.chunks[drop].free()
 		q.chunks[drop] = nil
 		drop++

@@ -34,6 +34,14 @@ func Receive(c io.ReadWriteCloser) (*Request, error) {
 	return nil, wire.Unexpected(m)
 }
 
+// Generation is that of the request's carrier.
+func (r *Request) Generation() uint64 {
+	if r.Open != nil {
+		return r.Open.Generation
+	}
+	return r.Resume.Generation
+}
+
 // Refuse answers the request with a reason and closes its carrier.
 func (r *Request) Refuse(code wire.Code, message string) error {
 	_, err := r.c.Write(wire.Append(nil, &wire.Refused{Code: code, Message: message}))

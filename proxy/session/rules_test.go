@@ -95,7 +95,7 @@ func TestTheSameGenerationIsRefused(t *testing.T) {
 }
 
 func TestAcknowledgementGoesBeforeData(t *testing.T) {
-	m := newMachine(100_000)
+	m := newMachine(100_000, nil)
 	m.outLimit = 1 << 20
 	m.write(make([]byte, 50_000))
 	if err := m.store(0, []byte("x")); err != nil {
@@ -110,7 +110,7 @@ func TestAcknowledgementGoesBeforeData(t *testing.T) {
 // frames is called before over wherever both are, so that only the unlucky moment
 // between a FIN and the loss of its carrier shows this rule in a whole session.
 func TestNoEndBeforeTheFinIsAcknowledged(t *testing.T) {
-	m := newMachine(1000)
+	m := newMachine(1000, nil)
 	m.closeWrite()
 	b := m.frames(make([]byte, 0, wire.MaxFrame), false)
 	if err := errors.Join(m.handle(&wire.Ack{Received: 1}), m.handle(&wire.Fin{})); err != nil {

@@ -37,6 +37,9 @@ type Config struct {
 	// stored yet, and what the application has not read yet. Zero means
 	// DefaultBuffer; it is clipped to MinBuffer…MaxBuffer.
 	Buffer int
+	// Memory is told what the session holds, and may ask it to hold less. Nil
+	// counts nothing.
+	Memory *Memory
 	// Trace is told what happens; nil is told nothing.
 	Trace *Trace
 }
@@ -121,11 +124,12 @@ func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
 	s := &Session{
 		id:     id,
 		target: target,
-		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer)),
+		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer), cfg.Memory),
 		ready:  make(chan struct{}),
 		done:   make(chan struct{}),
 		failed: make(chan struct{}),
 	}
+	cfg.Memory.add(sessionCost)
 	if cfg.Trace != nil {
 		s.trace = *cfg.Trace
 	}
@@ -183,6 +187,7 @@ type Stats struct {
 	Acked    uint64 // bytes of Sent that the peer has stored
 	Carriers uint64 // carriers so far
 	Held     uint64 // bytes of Sent that are kept until the peer has stored them
+	Memory   uint64 // bytes held in all: Held, and those not read by the application
 	Opened   bool   // the target was reached
 	Attached bool   // bytes flow over a carrier now
 }
@@ -201,6 +206,7 @@ func (s *Session) stats() Stats {
 		Acked:    min(s.m.una, s.m.out.end),
 		Carriers: s.generation,
 		Held:     uint64(s.m.out.len()),
+		Memory:   uint64(s.m.out.len() + s.m.in.len()),
 		Opened:   s.opened,
 		Attached: s.opened && s.newest != nil && !s.newest.hello && !s.newest.left,
 	}
@@ -353,6 +359,8 @@ func (s *Session) Close() error {
 	if s.m.failure == nil {
 		s.m.closeWrite()
 		s.m.closeRead()
+	} else {
+		s.m.in.clear() // nobody will read it
 	}
 	s.linger = time.AfterFunc(lingerTime, s.lingered)
 	s.wake()
@@ -454,6 +462,9 @@ func (s *Session) finish() {
 		s.ackTimer.Stop()
 	}
 	s.m.out.clear()
+	if first {
+		s.m.memory.add(-sessionCost)
+	}
 	if first && s.trace.Ended != nil {
 		s.trace.Ended(s, s.stats(), s.m.failure)
 	}

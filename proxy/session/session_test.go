@@ -62,6 +62,10 @@ func (e *ends) resume(ctx context.Context, a, b io.ReadWriteCloser) {
 			b.Close() // cut before it began
 			return
 		}
+		if e.relay.ended() { // its last acknowledgement was lost
+			r.Bury(e.relay.Final())
+			return
+		}
 		e.relayErr = e.relay.Answer(ctx, r, wire.Secret{1})
 	})
 }
@@ -432,7 +436,7 @@ func TestViolationsResetTheSession(t *testing.T) {
 }
 
 func TestDuplicatesAreHarmless(t *testing.T) {
-	m := newMachine(1000)
+	m := newMachine(1000, nil)
 	for _, d := range []wire.Data{
 		{Offset: 0, Bytes: []byte("abc")},
 		{Offset: 0, Bytes: []byte("abc")},

@@ -1,0 +1,91 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// keyShare is which part of the memory one key may have: a quarter.
+	keyShare = 4
+	// memoryTick is how often a relay looks whether it is over its limit.
+	memoryTick = time.Second
+	// maxAutoMemory is the most that AutoMemory returns, in bytes.
+	maxAutoMemory = 1 << 30
+)
+
+// AutoMemory is how much a relay's sessions may hold unless it is told: a quarter
+// of what this computer, or its cgroup, has, and at most 1 GiB.
+func AutoMemory() int64 {
+	if have := systemMemory(); have > 0 {
+		return min(have/4, maxAutoMemory)
+	}
+	return maxAutoMemory
+}
+
+// evict ends sessions until there is room in the account and in the relay: those
+// that have been without a carrier for longest, of the key that holds most. It
+// reports whether there is.
+func (t *table) evict(account *session.Memory) bool {
+	for {
+		short := account // whose sessions may go
+		switch {
+		case account.Own() >= session.Full:
+		case t.memory.Own() >= session.Full:
+			short = t.memory
+		default:
+			return true
+		}
+		h := t.victim(short)
+		if h == nil {
+			return false
+		}
+		h.s.Reset(wire.CodeEvicted, "the relay needed its memory for others")
+	}
+}
+
+// victim returns the session to end next, or nil: the end of one that holds next to
+// nothing would help nobody.
+func (t *table) victim(account *session.Memory) *held {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var victim *held
+	var since time.Time
+	for _, h := range t.live {
+		at, ok := h.detachedSince()
+		memory := t.owners[h.owner].memory
+		if !ok || account != t.memory && account != memory || h.s.Stats().Memory < session.MinBuffer {
+			continue
+		}
+		if victim != nil {
+			switch best := t.owners[victim.owner].memory; {
+			case memory.Used() < best.Used():
+				continue
+			case memory == best && !at.Before(since):
+				continue
+			}
+		}
+		victim, since = h, at
+	}
+	if victim != nil {
+		victim.evicted()
+	}
+	return victim
+}
+
+// watchMemory evicts while sessions with a carrier hold more than there is.
+func (r *Relay) watchMemory(ctx context.Context) {
+	ticker := time.NewTicker(memoryTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			r.held.evict(r.held.memory)
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package relay
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
+	"github.com/sshka/sshka-proxy/proxy/session"
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// maxTombstones bounds what one key's ended sessions cost. The oldest go first.
+	maxTombstones = 4096
+	// refusalTime is how long a refusal is remembered, should its answer have been
+	// lost: a proxy asks again as soon as it has another link.
+	refusalTime = time.Minute
+)
+
+// table is every session a relay knows: those it holds, and for a window those
+// that have ended, so that a proxy whose last acknowledgement was lost learns
+// that all is well.
+type table struct {
+	memory *session.Memory // of all sessions
+
+	mu     sync.Mutex // guards all below
+	live   map[wire.ID]*held
+	owners map[string]*holder // of live, by key
+	dead   map[wire.ID]*tombstone
+	graves map[string][]*tombstone // of dead, by key, the oldest first
+}
+
+// holder is a key that holds sessions.
+type holder struct {
+	sessions int
+	memory   *session.Memory
+}
+
+// tombstone is what is left of a session.
+type tombstone struct {
+	id      wire.ID
+	owner   string
+	until   time.Time
+	final   uint64
+	expired bool
+	refused *wire.Refused // its target was not reached
+}
+
+func newTable(memory int64) *table {
+	return &table{
+		memory: session.NewMemory(memory, nil),
+		live:   make(map[wire.ID]*held), owners: make(map[string]*holder),
+		dead: make(map[wire.ID]*tombstone), graves: make(map[string][]*tombstone),
+	}
+}
+
+// add makes h known, or returns what is known by that id already, live or dead: a
+// session is dialled at most once. room is false when the key holds as many as it
+// may.
+func (t *table) add(id wire.ID, h *held, perKey int) (known *held, d *tombstone, room bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.live[id]; known != nil {
+		return known, nil, true
+	}
+	if d := t.grave(id); d != nil {
+		return nil, d, true
+	}
+	o := t.owners[h.owner]
+	switch {
+	case o == nil:
+		o = &holder{memory: session.NewMemory(t.memory.Limit()/keyShare, t.memory)}
+		t.owners[h.owner] = o
+	case o.sessions >= perKey:
+		return nil, nil, false
+	}
+	t.live[id] = h
+	o.sessions++
+	h.memory = o.memory
+	return nil, nil, true
+}
+
+// remove takes a session out of live. The caller holds mu.
+func (t *table) remove(id wire.ID) *held {
+	h := t.live[id]
+	if h == nil {
+		return nil
+	}
+	delete(t.live, id)
+	o := t.owners[h.owner]
+	if o.sessions--; o.sessions == 0 {
+		delete(t.owners, h.owner)
+	}
+	return h
+}
+
+// drop forgets a session whose target was not reached, but for the answer.
+func (t *table) drop(id wire.ID, refused *wire.Refused) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.remove(id); h != nil {
+		t.dig(&tombstone{id: id, owner: h.owner, until: time.Now().Add(refusalTime), refused: refused})
+	}
+}
+
+// ticket returns a live session's.
+func (t *table) ticket(id wire.ID) (wire.Secret, keyauth.Identity, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.live[id]
+	if h == nil {
+		return wire.Secret{}, keyauth.Identity{}, false
+	}
+	return h.secret, h.who, true
+}
+
+// find tells what is known of a session.
+func (t *table) find(id wire.ID) (h *held, d *tombstone) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.live[id], t.grave(id)
+}
+
+// bury remembers a session that has ended for as long as a proxy may ask.
+func (t *table) bury(id wire.ID, final uint64, window time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.remove(id)
+	if h == nil || window <= 0 {
+		return
+	}
+	t.dig(&tombstone{
+		id: id, owner: h.owner, until: time.Now().Add(window), final: final, expired: errors.Is(h.s.Err(), errExpired),
+	})
+}
+
+// dig adds a tombstone, and clears away those of its key that nobody asks for any
+// more or that are too many. The caller holds mu.
+func (t *table) dig(d *tombstone) {
+	graves := t.graves[d.owner]
+	for len(graves) > 0 && (len(graves) >= maxTombstones || time.Now().After(graves[0].until)) {
+		delete(t.dead, graves[0].id)
+		graves[0] = nil
+		graves = graves[1:]
+	}
+	t.dead[d.id] = d
+	t.graves[d.owner] = append(graves, d)
+}
+
+// grave returns a session's tombstone while it stands, or nil. The caller holds mu.
+func (t *table) grave(id wire.ID) *tombstone {
+	if d := t.dead[id]; d != nil && !time.Now().After(d.until) {
+		return d
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package session
+
+import "sync/atomic"
+
+// Memory is an account of what sessions hold: bytes to be sent again, and bytes
+// that their applications have not read. Accounts may have a parent, which counts
+// all of them together. A nil *Memory counts nothing and never presses. It is safe
+// for concurrent use.
+type Memory struct {
+	limit  int64
+	parent *Memory
+	used   atomic.Int64
+}
+
+// NewMemory returns an account with a limit in bytes, which it presses for and
+// does not enforce: bytes that somebody may need are never dropped.
+func NewMemory(limit int64, parent *Memory) *Memory { return &Memory{limit: limit, parent: parent} }
+
+// sessionCost is what a session takes beside its buffers, in bytes, about.
+const sessionCost = 8 << 10
+
+// Used returns the bytes held now.
+func (m *Memory) Used() int64 { return m.used.Load() }
+
+// Limit returns the limit.
+func (m *Memory) Limit() int64 { return m.limit }
+
+// add takes or gives back n bytes.
+func (m *Memory) add(n int) {
+	for ; m != nil; m = m.parent {
+		m.used.Add(int64(n))
+	}
+}
+
+// Pressure is how short an account, or one above it, is of memory. Each degree
+// includes those before.
+type Pressure int
+
+// The degrees.
+const (
+	// Calm: everybody may grow.
+	Calm Pressure = iota
+	// Tight (half of the limit): sessions without a carrier do not grow.
+	Tight
+	// High (three quarters): windows do not rise, and nobody has more than
+	// MinBuffer of new bytes: what is left is for sessions to come.
+	High
+	// Full (fifteen sixteenths): no session should be opened before another has
+	// gone.
+	Full
+)
+
+// Pressure returns the highest degree of m and the accounts above it.
+func (m *Memory) Pressure() Pressure {
+	p := Calm
+	for ; m != nil; m = m.parent {
+		p = max(p, m.Own())
+	}
+	return p
+}
+
+// Own returns the degree of m alone.
+func (m *Memory) Own() Pressure {
+	switch used := m.used.Load(); {
+	case used >= m.limit-m.limit/16:
+		return Full
+	case used >= m.limit-m.limit/4:
+		return High
+	case used >= m.limit/2:
+		return Tight
+	}
+	return Calm
+}
