@@ -45,7 +45,7 @@ func ParseRelay(s string) (string, error) {
 }
 
 func splitRelay(s string) (host, port string, err error) {
-	if _, err := netip.ParseAddr(s); err == nil && strings.Contains(s, ":") {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Is6() && isHost(s) {
 		return "", "", fmt.Errorf("an IPv6 address stands in brackets; write [%s] or [%s]:%s", s, s, DefaultPort)
 	}
 	if inner, ok := strings.CutPrefix(s, "["); ok {

@@ -49,6 +49,7 @@ func (l *Link) newCarrier(stream *yamux.Stream) *carrier {
 func (c *carrier) Read(p []byte) (int, error) {
 	n, err := c.stream.Read(p)
 	if n > 0 {
+		c.l.unread.read(n)
 		c.l.mu.Lock()
 		c.reads = readsNow
 		c.l.mu.Unlock()
@@ -133,9 +134,21 @@ func (c *carrier) finish() {
 		_ = c.stream.SetReadDeadline(time.Time{})
 	}
 	c.l.tasks.Go(func() {
-		_, _ = io.Copy(io.Discard, c.stream)
+		_, _ = io.Copy(io.Discard, counted{c.stream, &c.l.unread})
 		c.l.mu.Lock()
 		defer c.l.mu.Unlock()
 		delete(c.l.carriers, c)
 	})
+}
+
+// counted is a stream whose bytes are counted out.
+type counted struct {
+	io.Reader
+	unread *unread
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.unread.read(n)
+	return n, err
 }

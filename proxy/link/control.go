@@ -56,7 +56,7 @@ func (l *Link) startControl(stream *yamux.Stream) {
 	l.queue.wake.Broadcast()
 	l.mu.Unlock()
 	l.tasks.Go(func() {
-		err := l.readControl(stream)
+		err := l.readControl(counted{stream, &l.unread})
 		l.mu.Lock()
 		hushed := l.hushed
 		l.mu.Unlock()

@@ -28,6 +28,7 @@ type framer struct {
 	conn   io.ReadWriter
 	close  func()
 	failed func(error)
+	unread *unread
 
 	// Only yamux's send loop writes.
 	header [muxHeader]byte // held back
@@ -107,6 +108,7 @@ func (f *framer) next() error {
 		return err
 	}
 	f.rest = *f.frame
+	f.unread.arrived(int(n))
 	return nil
 }
 

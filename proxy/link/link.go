@@ -35,6 +35,9 @@ type Config struct {
 	// ComeBack is what the peer is told when Run is ended by its context: when to
 	// call again. Zero: at once.
 	ComeBack time.Duration
+	// MaxStreams is how many streams the peer may have open, those included that
+	// are being closed; one more ends the link. Zero: as many as it likes.
+	MaxStreams int
 	// Window is every stream's receive window, in bytes. It must be above twice
 	// what a session here takes in flight, its buffer, since yamux moves it in
 	// halves: credit is the limit (docs/protocol.md §5), never this. Zero means
@@ -81,6 +84,7 @@ type Link struct {
 	meter  *Meter
 	mux    *yamux.Session
 
+	unread   unread
 	accepted chan *carrier
 	ready    chan struct{} // closed when the control stream is there
 	dead     chan struct{} // closed when the link has ended
@@ -166,6 +170,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		conn:   conn,
 		close:  l.hangUp,
 		failed: l.failed,
+		unread: &l.unread,
 	}
 	var err error
 	if client {
@@ -258,6 +263,7 @@ func (l *Link) end(reason Reason, err error) {
 	close(l.dead)
 	l.hush()
 	l.meter.Close() // unblocks whoever reads or writes
+	l.unread.close()
 	if l.timer != nil {
 		l.timer.Stop()
 	}
@@ -395,6 +401,9 @@ func (l *Link) accept() {
 			return
 		case l.control == nil:
 			l.startControl(stream)
+		case l.crowded():
+			l.end(Protocol, wire.Violation("more than %d streams", l.cfg.MaxStreams))
+			return
 		default:
 			select {
 			case l.accepted <- l.newCarrier(stream):
@@ -403,6 +412,13 @@ func (l *Link) accept() {
 			}
 		}
 	}
+}
+
+// crowded reports whether the peer has as many streams as it may.
+func (l *Link) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cfg.MaxStreams > 0 && len(l.carriers) >= l.cfg.MaxStreams
 }
 
 // goodbye tells the peer that this end is about to close the link, and waits

@@ -581,3 +581,58 @@ func TestAProbeThatNobodyAnswersIsSuspicious(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatNobodyReadsIsNotTaken: a peer that fills streams which are not read fills
+// so much memory and no more, and its link ends for lack of beats.
+func TestWhatNobodyReadsIsNotTaken(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: heartbeat.Policy{Interval: time.Second, Timeout: time.Second, CountMax: 3}})
+		var wg sync.WaitGroup
+		for range 8 {
+			a, _ := p.carriers(t)
+			wg.Go(func() {
+				for {
+					if _, err := a.Write(make([]byte, 1<<20)); err != nil {
+						return
+					}
+				}
+			})
+		}
+		p.wg.Wait() // both ends
+		wg.Wait()
+		p.relay.unread.mu.Lock()
+		defer p.relay.unread.mu.Unlock()
+		if n := p.relay.unread.n; n > maxUnread+maxChunk {
+			t.Errorf("%d bytes unread", n)
+		}
+		var lost *LostError
+		if !errors.As(p.relErr, &lost) || lost.Reason != MissedBeats {
+			t.Errorf("%v", p.relErr)
+		}
+		p.close()
+	})
+}
+
+func TestTooManyStreamsEndTheLink(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: quiet.Heartbeat, MaxStreams: 3})
+		for range 10 { // and come and go
+			a, b := p.carriers(t)
+			a.Close()
+			b.Close()
+			synctest.Wait()
+		}
+		for range 3 {
+			p.carriers(t)
+		}
+		if _, err := p.proxy.Open(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-p.relay.Done()
+		p.close()
+		var lost *LostError
+		if !errors.As(p.relErr, &lost) || lost.Reason != Protocol {
+			t.Errorf("%v", p.relErr)
+		}
+	})
+}

@@ -262,6 +262,10 @@ func (r *Relay) redeem(kind wire.TicketKind, id wire.ID, addr netip.Addr) (wire.
 	return secret, who, ok
 }
 
+// streamsPerSession is how many streams a proxy may have for each session that its
+// link may carry: those that are refused or overtaken take a moment to close.
+const streamsPerSession = 4
+
 // comeBack is what proxies are told when the relay ends: a restart takes a moment.
 const comeBack = time.Second
 
@@ -276,7 +280,8 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
-		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer), Trace: &r.cfg.Trace.Link,
+		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer),
+		MaxStreams: streamsPerSession * r.cfg.Limits.SessionsPerLink, Trace: &r.cfg.Trace.Link,
 	})
 	if err != nil {
 		conn.Close()
