@@ -81,9 +81,13 @@ func checkListen(s string) error {
 // isHost accepts addresses, and names as far as characters tell; whether one
 // exists is for the resolver to say.
 func isHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.Zone() == "" || isName(addr.Zone()) // netip takes anything for a zone
 	}
+	return isName(s)
+}
+
+func isName(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyz"
 	return s != "" && len(s) <= 254 && strings.Trim(strings.ToLower(s), letters+"0123456789-_.") == ""
 }
