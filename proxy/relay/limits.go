@@ -12,7 +12,8 @@ type Limits struct {
 	// Links is how many proxies may be linked at once (10000).
 	Links int
 	// Handshakes is how many connections may be in a handshake at once, and as
-	// many more in a proof of their key (256).
+	// many more in a proof of their key (256). One more makes the oldest of the
+	// busiest source go.
 	Handshakes int
 	// HandshakeTimeout bounds TLS and HELLO together (10 s).
 	HandshakeTimeout time.Duration
@@ -63,15 +64,16 @@ func (g gate) leave() { <-g }
 
 // gates are a relay's.
 type gates struct {
-	links, handshakes, signatures gate
-	keys                          *share // of links
+	links                  gate
+	handshakes, signatures *lobby
+	keys                   *share // of links
 }
 
 func newGates(l Limits) gates {
 	return gates{
 		links:      make(gate, l.Links),
-		handshakes: make(gate, l.Handshakes),
-		signatures: make(gate, l.Handshakes),
+		handshakes: newLobby(l.Handshakes),
+		signatures: newLobby(l.Handshakes),
 		keys:       newShare(l.LinksPerKey),
 	}
 }

@@ -167,28 +167,36 @@ func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
 			}
 			continue
 		}
-		if !r.gates.handshakes.enter() {
-			r.cfg.Log.Debug("too many handshakes", "remote", conn.RemoteAddr().String())
+		s := r.gates.handshakes.enter(conn)
+		if s == nil {
 			conn.Close()
+			r.notLetIn(ctx, conn, errCrowded)
 			continue
 		}
-		r.tasks.Go(func() { r.serveConn(ctx, conn) })
+		r.tasks.Go(func() { r.serveConn(ctx, s) })
 	}
 }
 
 // serveConn carries one connection from its handshake to its end.
-func (r *Relay) serveConn(ctx context.Context, raw net.Conn) {
+func (r *Relay) serveConn(ctx context.Context, s *stranger) {
 	// The handshake's goroutine has grown its stack; a link lives for days on a
 	// fresh one.
-	in, err := r.handshake(ctx, raw)
+	in, err := r.handshake(ctx, s)
 	if err != nil {
-		r.cfg.Log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
-		if r.cfg.Trace.AuthFailed != nil && ctx.Err() == nil {
-			r.cfg.Trace.AuthFailed(err)
-		}
+		r.notLetIn(ctx, s.conn, err)
 		return
 	}
 	r.tasks.Go(func() { r.serveLink(ctx, in) })
+}
+
+// errCrowded is why a connection had to go before it was known.
+var errCrowded = &keyauth.VerifyError{Reason: keyauth.ReasonBusy, Err: errors.New("too many handshakes at once")}
+
+func (r *Relay) notLetIn(ctx context.Context, raw net.Conn, err error) {
+	r.cfg.Log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
+	if r.cfg.Trace.AuthFailed != nil && ctx.Err() == nil {
+		r.cfg.Trace.AuthFailed(err)
+	}
 }
 
 // guest is a proxy that has been let in.
@@ -197,17 +205,17 @@ type guest struct {
 	leave func(forGood bool) // gives back what it was admitted with
 }
 
-// handshake authenticates within the gates: one for strangers, another for those
-// who may be looking for a key to touch.
-func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*guest, error) {
-	gate := r.gates.handshakes
-	defer func() { gate.leave() }()
+// handshake authenticates in two lobbies: one for strangers, another for those who
+// may be looking for a key to touch.
+func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
+	room := r.gates.handshakes
+	defer func() { room.leave(s) }()
 	g := &guest{}
 	door := transport.Door{
 		Picked: func() {
-			if r.gates.signatures.enter() {
-				gate.leave()
-				gate = r.gates.signatures
+			if next := r.gates.signatures.enter(s.conn); next != nil {
+				room.leave(s)
+				room, s = r.gates.signatures, next
 			}
 		},
 		Admit: func(id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
@@ -216,9 +224,12 @@ func (r *Relay) handshake(ctx context.Context, raw net.Conn) (*guest, error) {
 		},
 	}
 	var err error
-	if g.Conn, err = r.cfg.Transport.Handshake(ctx, raw, door); err != nil {
+	if g.Conn, err = r.cfg.Transport.Handshake(ctx, s.conn, door); err != nil {
 		if g.leave != nil { // did not hear that it was welcome
 			g.leave(false)
+		}
+		if room.turnedOut(s) {
+			err = errCrowded
 		}
 		return nil, err
 	}

@@ -1,0 +1,122 @@
+package relay
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// youngGuest is how old a guest must be to make room for another of its own
+// source. An honest handshake has ended by then, even when thousands come at once
+// from behind one NAT.
+const youngGuest = 2 * time.Second
+
+// lobby is where strangers wait until they are known: so many in all. When it is
+// full, the oldest of the source that has most goes: whoever fills it from one
+// place turns out his own.
+type lobby struct {
+	most int
+
+	mu      sync.Mutex // guards all below
+	n       int
+	sources map[netip.Prefix]*source
+}
+
+// source is where some guests come from: an IPv4 address, or an IPv6 /64.
+type source struct {
+	prefix netip.Prefix
+	guests []*stranger // the oldest first
+}
+
+// stranger is a connection in a lobby.
+type stranger struct {
+	conn   net.Conn
+	from   netip.Prefix
+	since  time.Time
+	turned bool // out
+}
+
+func newLobby(most int) *lobby { return &lobby{most: most, sources: make(map[netip.Prefix]*source)} }
+
+// prefixOf is the source of a connection. Those without an address are one.
+func prefixOf(c net.Conn) netip.Prefix {
+	a, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr := a.Addr().Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, _ := addr.Prefix(bits) // fits
+	return p
+}
+
+// enter lets a connection in, and closes another for it when the lobby is full. It
+// returns nil when there is nobody to turn out. Whoever got in leaves once.
+func (l *lobby) enter(c net.Conn) *stranger {
+	s := &stranger{conn: c, from: prefixOf(c), since: time.Now()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n >= l.most && !l.turnOut(s.from) {
+		return nil
+	}
+	l.n++
+	src := l.sources[s.from]
+	if src == nil {
+		src = &source{prefix: s.from}
+		l.sources[s.from] = src
+	}
+	src.guests = append(src.guests, s)
+	return s
+}
+
+// turnOut makes room for one from the given source.
+func (l *lobby) turnOut(from netip.Prefix) bool {
+	busiest := l.sources[from] // of several that have most, not another's
+	for _, src := range l.sources {
+		if busiest == nil || len(src.guests) > len(busiest.guests) {
+			busiest = src
+		}
+	}
+	oldest := busiest.guests[0]
+	if busiest.prefix == from && time.Since(oldest.since) < youngGuest {
+		return false
+	}
+	oldest.turned = true
+	oldest.conn.Close()
+	l.remove(oldest)
+	return true
+}
+
+// leave lets s go, who may have been turned out.
+func (l *lobby) leave(s *stranger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !s.turned {
+		l.remove(s)
+	}
+}
+
+// turnedOut reports whether s had to go.
+func (l *lobby) turnedOut(s *stranger) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return s.turned
+}
+
+// remove takes s out. The caller holds mu.
+func (l *lobby) remove(s *stranger) {
+	src := l.sources[s.from]
+	for i, g := range src.guests {
+		if g == s {
+			src.guests = append(src.guests[:i], src.guests[i+1:]...)
+			break
+		}
+	}
+	if l.n--; len(src.guests) == 0 {
+		delete(l.sources, s.from)
+	}
+}

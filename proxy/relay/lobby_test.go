@@ -1,0 +1,101 @@
+package relay
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// caller is a connection that comes from somewhere and notices that it is closed.
+type caller struct {
+	net.Conn
+	from   string
+	closed bool
+}
+
+func (c *caller) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
+}
+
+func (c *caller) Close() error {
+	c.closed = true
+	return nil
+}
+
+func TestWhoeverFillsTheLobbyTurnsOutHisOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLobby(256)
+		var flood []*caller
+		for i := range 10_000 {
+			c := &caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)}
+			if l.enter(c) != nil {
+				flood = append(flood, c)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		for i := range 200 { // one second of others, each from its own place
+			c := &caller{from: fmt.Sprintf("198.51.%d.%d:5000", i/250, i%250+1)}
+			s := l.enter(c)
+			if s == nil {
+				t.Fatalf("caller %d was not let in", i)
+			}
+			for range 20 { // and the flood goes on
+				l.enter(&caller{from: "203.0.113.7:9"})
+			}
+			if c.closed || l.turnedOut(s) {
+				t.Fatalf("caller %d was turned out", i)
+			}
+			l.leave(s)
+			time.Sleep(5 * time.Millisecond)
+		}
+		if l.n > 256 {
+			t.Errorf("%d in a lobby for 256", l.n)
+		}
+		if !flood[0].closed {
+			t.Error("the oldest of the flood is still there")
+		}
+	})
+}
+
+// TestAStormFromOnePlaceIsNotThrashed: five thousand links come back at once from
+// behind one NAT. Those that are in go on; the others come again.
+func TestAStormFromOnePlaceIsNotThrashed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLobby(256)
+		var in []*stranger
+		for i := range 5000 {
+			if s := l.enter(&caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)}); s != nil {
+				in = append(in, s)
+			}
+		}
+		if len(in) != 256 {
+			t.Errorf("%d were let in", len(in))
+		}
+		for _, s := range in {
+			if l.turnedOut(s) {
+				t.Error("turned out in the middle of a handshake")
+				break
+			}
+			l.leave(s)
+		}
+		if l.n != 0 || len(l.sources) != 0 {
+			t.Errorf("%d left, of %d sources", l.n, len(l.sources))
+		}
+	})
+}
+
+func TestASourceIsAnAddressOrANetwork(t *testing.T) {
+	for from, want := range map[string]string{
+		"192.0.2.1:5":              "192.0.2.1/32",
+		"[::ffff:192.0.2.1]:5":     "192.0.2.1/32",
+		"[2001:db8:1:2:3:4:5:6]:5": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:5":         "fe80::/64",
+	} {
+		if got := prefixOf(&caller{from: from}).String(); got != want {
+			t.Errorf("%s: %s", from, got)
+		}
+	}
+}
