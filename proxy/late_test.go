@@ -126,3 +126,22 @@ func TestALinkThatIsFullTakesOthersLater(t *testing.T) {
 		h.close()
 	})
 }
+
+// TestAFloodOfOpensIsSlowedDown: one key asks for more sessions than it may, and is
+// told when to come back; another link of its own does not help.
+func TestAFloodOfOpensIsSlowedDown(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		h := build(t, options{window: time.Hour, limits: relay.Limits{OpensPerSecond: 2}})
+		slowed := 0
+		for i := range 40 {
+			m := h.ask(t, &wire.Open{ID: wire.ID{1, byte(i)}, Generation: 1, Target: wire.Target{Host: "10.1.2.3", Port: 22}})
+			if refused, ok := m.(*wire.Refused); ok && refused.Code == wire.CodeSlowDown && refused.RetryAfter > 0 {
+				slowed++
+			}
+		}
+		if n := h.reached.Load(); slowed < 15 || int(n)+slowed != 40 {
+			t.Errorf("%d slowed down, %d dialled", slowed, n)
+		}
+		h.close()
+	})
+}

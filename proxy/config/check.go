@@ -103,6 +103,8 @@ func (c *checker) relay(r *Relay) {
 	c.positive("relay.limits.links", r.Limits.Links)
 	c.positive("relay.limits.handshakes", r.Limits.Handshakes)
 	c.positive("relay.limits.links_per_key", r.Limits.LinksPerKey)
+	c.positive("relay.limits.opens_per_second", r.Limits.OpensPerSecond)
+	c.positive("relay.limits.dials_per_key", r.Limits.DialsPerKey)
 	c.positive("relay.limits.sessions_per_link", r.Limits.SessionsPerLink)
 	c.positive("relay.limits.sessions_per_key", r.Limits.SessionsPerKey)
 	if r.Limits.HandshakeTimeout == 0 {

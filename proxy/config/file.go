@@ -136,6 +136,10 @@ type Limits struct {
 	HandshakeTimeout Duration `yaml:"handshake_timeout"`
 	// LinksPerKey is how many links one key has at once.
 	LinksPerKey int `yaml:"links_per_key"`
+	// OpensPerSecond is how many sessions one key opens in the long run.
+	OpensPerSecond int `yaml:"opens_per_second"`
+	// DialsPerKey is how many targets one key has dialled at once.
+	DialsPerKey int `yaml:"dials_per_key"`
 	// SessionsPerLink is how many sessions one link carries.
 	SessionsPerLink int `yaml:"sessions_per_link"`
 	// SessionsPerKey is how many sessions one key holds, those included whose link
@@ -175,7 +179,7 @@ func Defaults() *File {
 			TargetKeepalive: seconds(20),
 			Heartbeat:       Heartbeat{Interval: seconds(60), Timeout: seconds(15), CountMax: 3},
 			Session:         RelaySession{Buffer: 4 * MiB, Window: seconds(24 * 3600)},
-			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), LinksPerKey: 1024, SessionsPerLink: 1024, SessionsPerKey: 1024},
+			Limits:          Limits{Links: 10000, Handshakes: 256, HandshakeTimeout: seconds(10), LinksPerKey: 1024, OpensPerSecond: 100, DialsPerKey: 128, SessionsPerLink: 1024, SessionsPerKey: 1024},
 			Admin:           "127.0.0.1:9471",
 			Log:             log,
 		},

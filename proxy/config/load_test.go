@@ -42,7 +42,7 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"admin-no-port":       {`:2: relay.admin: "localhost" is not an address to listen on; write :PORT, HOST:PORT or [IPV6]:PORT`},
 		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, link, admin, log"},
 		"section-is-text":     {":2: proxy.heartbeat: a text where a section belongs; write its keys: interval, timeout, count_max"},
-		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, links_per_key, sessions_per_link, sessions_per_key, memory"},
+		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, links_per_key, opens_per_second, dials_per_key, sessions_per_link, sessions_per_key, memory"},
 		"no-value":            {":2: relay.allow: has no value; write one or remove the key"},
 		"no-value-trust":      {":2: proxy.trust: has no value; write one or remove the key"},
 		"text-is-number":      {":2: proxy.relay: a number where a text belongs; put it in quotes"},
@@ -174,7 +174,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 		TargetKeepalive: 0,
 		Heartbeat:       Heartbeat{Interval: 90 * second, Timeout: 30 * second, CountMax: 5},
 		Session:         RelaySession{Buffer: 64 * MiB, Window: 90 * second},
-		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, LinksPerKey: 6, SessionsPerLink: 4, SessionsPerKey: 5, Memory: Memory(2 * GiB)},
+		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, LinksPerKey: 6, OpensPerSecond: 7, DialsPerKey: 8, SessionsPerLink: 4, SessionsPerKey: 5, Memory: Memory(2 * GiB)},
 		Admin:           "",
 		Log:             Log{Level: 8, Format: FormatText},
 	}

@@ -86,6 +86,8 @@ func (f *File) Server(agent string, key *transport.RelayKey, who keyauth.Authori
 			Handshakes:       r.Limits.Handshakes,
 			HandshakeTimeout: time.Duration(r.Limits.HandshakeTimeout),
 			LinksPerKey:      r.Limits.LinksPerKey,
+			OpensPerSecond:   r.Limits.OpensPerSecond,
+			DialsPerKey:      r.Limits.DialsPerKey,
 			SessionsPerLink:  r.Limits.SessionsPerLink,
 			SessionsPerKey:   r.Limits.SessionsPerKey,
 			Memory:           int64(r.Limits.Memory),

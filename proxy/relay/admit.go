@@ -21,6 +21,7 @@ import (
 type peer struct {
 	r        *Relay
 	conn     *transport.Conn
+	person   *person // whose links share their limits
 	link     *link.Link
 	log      *slog.Logger
 	sessions sync.WaitGroup
@@ -82,6 +83,11 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 	owner := p.conn.Identity.Fingerprint
 	if req.Resume != nil { // never refused for a limit
 		p.resume(ctx, req, owner)
+		return
+	}
+	if wait := p.person.opens(time.Now(), p.r.cfg.Limits.OpensPerSecond); wait > 0 {
+		_ = req.RefuseUntil(wire.CodeSlowDown, wait, "this key opens sessions faster than the relay lets it")
+		p.opened(&session.RefusedError{Refused: wire.Refused{Code: wire.CodeSlowDown, RetryAfter: wait}})
 		return
 	}
 	if !p.gate.enter() {
@@ -226,6 +232,10 @@ func (p *peer) dial(ctx context.Context, req *session.Request) (net.Conn, error)
 			cancel(errGivenUp)
 		}
 	})
+	if err := p.person.dials.wait(ctx, p.r.cfg.Dialer.timeout()); err != nil {
+		return nil, p.r.cfg.Dialer.dialError(req.Open.Target, err)
+	}
+	defer p.person.dials.leave()
 	return p.r.cfg.Dialer.Dial(ctx, req.Open.Target)
 }
 

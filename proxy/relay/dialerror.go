@@ -93,6 +93,8 @@ func (e *DialError) message() string {
 		return "the relay's name server did not answer for " + host
 	case e.Code == wire.CodeTimeout:
 		return fmt.Sprintf("%s did not answer within %s", target, e.Within)
+	case errors.Is(e.Err, errTooManyDials):
+		return "this key has as many targets dialled as the relay lets it"
 	case e.Code == wire.CodeBusy:
 		return "the relay has no room for a connection to " + target
 	case atLookup:
@@ -113,7 +115,7 @@ func dialCode(err error) wire.Code {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, errNotAllowed):
 		return wire.CodeNotAllowed
-	case isAny(err, exhaustedErrnos):
+	case isAny(err, exhaustedErrnos), errors.Is(err, errTooManyDials):
 		return wire.CodeBusy
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return wire.CodeNoSuchHost

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -19,6 +21,12 @@ type Limits struct {
 	HandshakeTimeout time.Duration
 	// LinksPerKey is how many links one key may have at once (1024).
 	LinksPerKey int
+	// OpensPerSecond is how many sessions one key may open in the long run (100), ten
+	// times as many at once.
+	OpensPerSecond int
+	// DialsPerKey is how many targets one key may have dialled at once (128). More
+	// wait for their turn.
+	DialsPerKey int
 	// SessionsPerLink is how many sessions one link may carry at once (1024).
 	SessionsPerLink int
 	// SessionsPerKey is how many sessions one key may hold at once, those included
@@ -33,7 +41,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		value *int
 		zero  int
-	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.LinksPerKey, 1024}, {&l.SessionsPerLink, 1024}, {&l.SessionsPerKey, 1024}} {
+	}{{&l.Links, 10000}, {&l.Handshakes, 256}, {&l.LinksPerKey, 1024}, {&l.OpensPerSecond, 100}, {&l.DialsPerKey, 128}, {&l.SessionsPerLink, 1024}, {&l.SessionsPerKey, 1024}} {
 		if *f.value == 0 {
 			*f.value = f.zero
 		}
@@ -60,13 +68,33 @@ func (g gate) enter() bool {
 	}
 }
 
+// wait is enter that waits for its turn, for so long.
+func (g gate) wait(ctx context.Context, most time.Duration) error {
+	if g.enter() {
+		return nil
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-late.C:
+		return errTooManyDials
+	}
+}
+
+// errTooManyDials is why a target was not dialled.
+var errTooManyDials = errors.New("too many targets of this key are being dialled")
+
 func (g gate) leave() { <-g }
 
 // gates are a relay's.
 type gates struct {
 	links                  gate
 	handshakes, signatures *lobby
-	keys                   *share // of links
+	keys                   *people
 }
 
 func newGates(l Limits) gates {
@@ -74,35 +102,71 @@ func newGates(l Limits) gates {
 		links:      make(gate, l.Links),
 		handshakes: newLobby(l.Handshakes),
 		signatures: newLobby(l.Handshakes),
-		keys:       newShare(l.LinksPerKey),
+		keys:       newPeople(l),
 	}
 }
 
-// share lets a bounded number of each key in.
-type share struct {
-	most int
+// people are the keys that have links now.
+type people struct {
+	limits Limits
 
 	mu sync.Mutex // guards in
-	in map[string]int
+	in map[string]*person
 }
 
-func newShare(most int) *share { return &share{most: most, in: make(map[string]int)} }
+// person is one key with what its links share.
+type person struct {
+	links int  // guarded by people.mu
+	dials gate // targets being dialled
 
-// enter reports whether there is room for one more of key; who got in leaves once.
-func (s *share) enter(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.in[key] >= s.most {
-		return false
-	}
-	s.in[key]++
-	return true
+	mu   sync.Mutex // guards full
+	full time.Time  // when as many opens as the burst may come again
 }
 
-func (s *share) leave(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.in[key]--; s.in[key] == 0 {
-		delete(s.in, key)
+func newPeople(l Limits) *people { return &people{limits: l, in: make(map[string]*person)} }
+
+// enter makes room for a link of key, or returns nil. Who got in leaves once.
+func (p *people) enter(key string) *person {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.in[key]
+	if k == nil {
+		k = &person{dials: make(gate, p.limits.DialsPerKey)}
+		p.in[key] = k
 	}
+	if k.links >= p.limits.LinksPerKey {
+		return nil
+	}
+	k.links++
+	return k
+}
+
+func (p *people) leave(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := p.in[key]; k != nil {
+		if k.links--; k.links == 0 {
+			delete(p.in, key)
+		}
+	}
+}
+
+// openBurst is how many seconds' worth of sessions may be opened at once: a tool
+// for many hosts starts them all together.
+const openBurst = 10
+
+// opens counts one session more and returns zero, or how long to wait for it at
+// perSecond of them.
+func (k *person) opens(now time.Time, perSecond int) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := time.Second / time.Duration(perSecond)
+	if k.full.Before(now) {
+		k.full = now
+	}
+	if wait := k.full.Add(one).Sub(now) - openBurst*time.Second; wait > 0 {
+		return wait
+	}
+	k.full = k.full.Add(one)
+	return 0
 }

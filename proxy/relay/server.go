@@ -202,7 +202,8 @@ func (r *Relay) notLetIn(ctx context.Context, raw net.Conn, err error) {
 // guest is a proxy that has been let in.
 type guest struct {
 	*transport.Conn
-	leave func(forGood bool) // gives back what it was admitted with
+	person *person
+	leave  func(forGood bool) // gives back what it was admitted with
 }
 
 // handshake authenticates in two lobbies: one for strangers, another for those who
@@ -218,9 +219,8 @@ func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 				room, s = r.gates.signatures, next
 			}
 		},
-		Admit: func(id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
-			w, g.leave, denied = r.admit(id)
-			return w, denied
+		Admit: func(id keyauth.Identity) (*wire.Welcome, *wire.Denied) {
+			return r.admit(g, id)
 		},
 	}
 	var err error
@@ -237,24 +237,27 @@ func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 }
 
 // admit makes room for a link of id, and hands out a ticket for the next.
-func (r *Relay) admit(id keyauth.Identity) (w *wire.Welcome, leave func(bool), denied *wire.Denied) {
+func (r *Relay) admit(g *guest, id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
 	busy := func(why string) *wire.Denied {
 		r.cfg.Log.Warn("link refused", "key", id.Fingerprint, "reason", why)
 		return &wire.Denied{Code: wire.CodeBusy, RetryAfter: busyRetry, Message: why}
 	}
 	if !r.gates.links.enter() {
-		return nil, nil, busy("the relay has as many links as it takes")
+		return nil, busy("the relay has as many links as it takes")
 	}
-	if !r.gates.keys.enter(id.Fingerprint) {
+	k := r.gates.keys.enter(id.Fingerprint)
+	if k == nil {
 		r.gates.links.leave()
-		return nil, nil, busy("this key has as many links as the relay lets it")
+		return nil, busy("this key has as many links as the relay lets it")
 	}
+	g.person = k
 	w, ended := r.tickets.issue(id)
-	return w, func(forGood bool) {
+	g.leave = func(forGood bool) {
 		ended(forGood)
 		r.gates.keys.leave(id.Fingerprint)
 		r.gates.links.leave()
-	}, nil
+	}
+	return w, nil
 }
 
 // busyRetry is when a proxy may ask again that found no room.
@@ -288,7 +291,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	conn := in.Conn
 	forGood := false
 	defer func() { in.leave(forGood) }()
-	p := &peer{r: r, conn: conn, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
+	p := &peer{r: r, conn: conn, person: in.person, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
 		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer),

@@ -44,7 +44,12 @@ func (r *Request) Generation() uint64 {
 
 // Refuse answers the request with a reason and closes its carrier.
 func (r *Request) Refuse(code wire.Code, message string) error {
-	_, err := r.c.Write(wire.Append(nil, &wire.Refused{Code: code, Message: message}))
+	return r.RefuseUntil(code, 0, message)
+}
+
+// RefuseUntil is Refuse with a time after which the proxy may ask again.
+func (r *Request) RefuseUntil(code wire.Code, after time.Duration, message string) error {
+	_, err := r.c.Write(wire.Append(nil, &wire.Refused{Code: code, RetryAfter: after, Message: message}))
 	r.c.Close()
 	return err
 }
