@@ -139,6 +139,9 @@ func (d *daemon) listen(ctx context.Context, group *errgroup.Group) error {
 	server := &inbound.Server{
 		Dial: d.dial, AllowOtherUsers: d.file.Proxy.AllowOtherUsers, Log: d.log, Trace: d.clients(),
 	}
+	if login := d.file.Proxy.SocksUser; login != (config.Login{}) {
+		server.Login = &inbound.Login{User: login.User, Password: login.Password}
+	}
 	for i, address := range d.file.Proxy.Listen {
 		ln, err := d.listenTCP(ctx, fmt.Sprintf("proxy.listen[%d]", i), address)
 		if err != nil {

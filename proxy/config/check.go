@@ -64,11 +64,11 @@ func (c *checker) proxy(p *Proxy) {
 	}
 	c.path("proxy.socket", &p.Socket, true)
 	for i, l := range p.Listen {
-		c.loopback(fmt.Sprintf("proxy.listen[%d]", i), l)
+		c.loopback(fmt.Sprintf("proxy.listen[%d]", i), l, p.AllowRemote)
 	}
 	for i, f := range p.Forwards {
 		path := fmt.Sprintf("proxy.forwards[%d]", i)
-		c.loopback(path+".listen", f.Listen)
+		c.loopback(path+".listen", f.Listen, p.AllowRemote)
 		if _, err := client.ParseTarget(f.Target); err != nil {
 			c.complain(path+".target", "%w; write HOST:PORT", err)
 		}
@@ -134,14 +134,17 @@ func (c *checker) policy(r *Relay) {
 
 // loopback complains about an address for clients that others could reach: they
 // would use this user's keys.
-func (c *checker) loopback(path, address string) {
+func (c *checker) loopback(path, address string, allowRemote bool) {
 	if err := checkListen(address); err != nil {
 		c.complain(path, "%w", err)
 		return
 	}
+	if allowRemote {
+		return
+	}
 	host, _, _ := net.SplitHostPort(address)
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		c.complain(path, "%q is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT", address)
+		c.complain(path, "%q is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT, or allow_remote: true", address)
 	}
 }
 

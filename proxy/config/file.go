@@ -35,8 +35,13 @@ type Proxy struct {
 	Identity []string `yaml:"identity"`
 	// Socket is the daemon's unix socket. Empty: none.
 	Socket string `yaml:"socket"`
-	// Listen are the daemon's addresses for SOCKS and HTTP CONNECT, loopback only.
+	// Listen are the daemon's addresses for SOCKS and HTTP CONNECT, loopback only
+	// without AllowRemote.
 	Listen []string `yaml:"listen"`
+	// AllowRemote lets Listen and Forwards be more than loopback.
+	AllowRemote bool `yaml:"allow_remote"`
+	// SocksUser is what clients of Listen must know. Zero: nothing.
+	SocksUser Login `yaml:"socks_user"`
 	// AllowOtherUsers lets other users of this machine use Listen and Forwards.
 	AllowOtherUsers bool `yaml:"allow_other_users"`
 	// Forwards are the daemon's ports that lead to one target each.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func Load(path string, env func(string) string) (*File, error) {
 	if path == "" {
 		return Parse("", nil, env)
 	}
-	data, err := read(path)
+	data, mode, err := read(path)
 	if err != nil {
 		var pathErr *fs.PathError // repeats the name
 		if errors.As(err, &pathErr) {
@@ -36,20 +37,32 @@ func Load(path string, env func(string) string) (*File, error) {
 		}
 		return nil, &Error{File: path, Msg: "read the configuration: " + err.Error(), Err: err}
 	}
-	return Parse(path, data, env)
+	if mode&0o002 != 0 {
+		return nil, &Error{File: path, Msg: fmt.Sprintf("everybody can write to it (mode %04o): chmod o-w %s", mode, path)}
+	}
+	f, err := Parse(path, data, env)
+	if err == nil && f.Proxy.SocksUser != (Login{}) && mode&0o077 != 0 {
+		return nil, f.Errorf("proxy.socks_user", "holds a password, and others can read this file (mode %04o): chmod 600 %s", mode, path)
+	}
+	return f, err
 }
 
-func read(path string) ([]byte, error) {
+// read returns what stands in a file and its permissions, 0 where the system has
+// none of that kind.
+func read(path string) (data []byte, mode fs.FileMode, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && runtime.GOOS != "windows" {
+		mode = info.Mode().Perm()
+	}
+	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {
 		err = fmt.Errorf("more than %d bytes", maxFile)
 	}
-	return data, err
+	return data, mode, err
 }
 
 // Parse reads a configuration from memory; name is what complaints call it.

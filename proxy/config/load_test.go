@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -35,12 +37,12 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 			":3: proxy.heartbeat.timeuot: unknown key; did you mean timeout?",
 		},
 		"key-twice":           {":4: proxy.relay: given twice; the first is on line 2"},
-		"listen-everyone":     {`:2: proxy.listen[0]: "0.0.0.0:1080" is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT`},
+		"listen-everyone":     {`:2: proxy.listen[0]: "0.0.0.0:1080" is not a loopback address, and whoever reaches it uses your keys; write 127.0.0.1:PORT, or allow_remote: true`},
 		"forward-no-target":   {`:3: proxy.forwards[0].target: target "": missing port in address; write HOST:PORT`},
 		"forwards-not-list":   {`:2: proxy.forwards: a text where a list belongs; write [{listen: "127.0.0.1:2222", target: "db.internal:22"}]`},
 		"bool-not-bool":       {`:2: proxy.allow_other_users: a text where true or false belongs`},
 		"admin-no-port":       {`:2: relay.admin: "localhost" is not an address to listen on; write :PORT, HOST:PORT or [IPV6]:PORT`},
-		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_other_users, forwards, heartbeat, session, link, admin, log"},
+		"key-not-text":        {":2: proxy: a number where a key belongs; known here: relay, fallback, known_relays, trust, identity, socket, listen, allow_remote, socks_user, allow_other_users, forwards, heartbeat, session, link, admin, log"},
 		"section-is-text":     {":2: proxy.heartbeat: a text where a section belongs; write its keys: interval, timeout, count_max"},
 		"section-is-list":     {":2: relay.limits: a list where a section belongs; write its keys: links, handshakes, handshake_timeout, links_per_key, opens_per_second, dials_per_key, sessions_per_link, sessions_per_key, memory"},
 		"no-value":            {":2: relay.allow: has no value; write one or remove the key"},
@@ -140,7 +142,11 @@ func TestEverythingCanBeSet(t *testing.T) {
 	env := func(key string) string {
 		return map[string]string{"HOME": "/home/me", "XDG_RUNTIME_DIR": "/run/me"}[key]
 	}
-	f, err := Load("testdata/full.yaml", env)
+	data, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Parse("testdata/full.yaml", data, env) // Load would find it open to others
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +166,8 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Socket:          "/run/me/s",
 		Listen:          []string{"[::1]:1", "localhost:2"},
 		AllowOtherUsers: true,
+		AllowRemote:     true,
+		SocksUser:       Login{"me", "secret:word"},
 		Forwards:        []Forward{{"127.0.0.1:3", "db:22"}, {"[::1]:4", "[2001:db8::1]:5"}},
 		Admin:           "0.0.0.0:6",
 		Link:            Link{MaxAge: 25 * 60 * second},
@@ -186,7 +194,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"proxy": 2, "proxy.relay": 3, "proxy.trust": 6, "proxy.trust[1]": 8, "proxy.heartbeat.timeout": 10,
-		"relay.allow": 29, "relay.allow[0]": 29, "relay.allow[7]": 29, "relay.limits.nothing": 35, "proxy.forwards[1].target": 21,
+		"relay.allow": 31, "relay.allow[0]": 31, "relay.allow[7]": 31, "relay.limits.nothing": 37, "proxy.forwards[1].target": 23,
 	} {
 		if got := f.At(path); got.Line != want || got.Column == 0 || got.File != "testdata/full.yaml" {
 			t.Errorf("%s is at %+v, want line %d", path, got, want)
@@ -321,4 +329,34 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestWhoMayTouchAConfiguration(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no modes here")
+	}
+	for _, tt := range []struct {
+		mode fs.FileMode
+		text string
+		want string // of the error; "" none
+	}{
+		{0o644, "proxy: {relay: r}", ""},
+		{0o664, "proxy: {relay: r}", ""}, // a group of one's own, on many systems
+		{0o666, "proxy: {relay: r}", "FILE: everybody can write to it (mode 0666): chmod o-w FILE"},
+		{0o600, "proxy: {socks_user: 'me:secret'}", ""},
+		{0o640, "proxy: {socks_user: 'me:secret'}", "FILE:1: proxy.socks_user: holds a password, and others can read this file (mode 0640): chmod 600 FILE"},
+		{0o600, "proxy: {socks_user: secret}", "FILE:1: proxy.socks_user: not a login; write NAME:PASSWORD"},
+	} {
+		file := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(file, testEnv)
+		if got := strings.ReplaceAll(fmt.Sprint(err), file, "FILE"); tt.want == "" && err != nil || tt.want != "" && got != tt.want {
+			t.Errorf("%04o %s:\n got %s\nwant %s", tt.mode, tt.text, got, tt.want)
+		}
+	}
 }

@@ -110,6 +110,29 @@ func (n *Size) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Login is a name and a password, written NAME:PASSWORD. The zero Login is none.
+type Login struct{ User, Password string }
+
+// UnmarshalText reads NAME:PASSWORD, or nothing.
+func (l *Login) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*l = Login{}
+		return nil
+	}
+	user, password, ok := strings.Cut(string(b), ":")
+	switch {
+	case !ok || user == "" || password == "":
+		return errors.New("not a login; write NAME:PASSWORD") // and show nothing of it
+	case len(user) > 255 || len(password) > 255:
+		return errors.New("too long for SOCKS5; a name and a password have at most 255 bytes")
+	}
+	*l = Login{user, password}
+	return nil
+}
+
+// String hides the password.
+func (l Login) String() string { return l.User + ":…" }
+
 // Memory is a limit in bytes, or as much as suits this computer: zero.
 type Memory Size
 

@@ -24,7 +24,8 @@ const (
 // caller is a client's connection. What was read ahead of it is read first.
 type caller struct {
 	net.Conn
-	r *bufio.Reader // of Conn; nil once it is empty and the client is joined
+	r     *bufio.Reader // of Conn; nil once it is empty and the client is joined
+	login *Login        // that it must know; nil: none
 }
 
 func newCaller(conn net.Conn) *caller {

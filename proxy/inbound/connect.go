@@ -20,8 +20,8 @@ const (
 )
 
 // readConnect reads CONNECT HOST:PORT (RFC 9110 §9.3.6). What a header says
-// beside the target is ignored, credentials included; what follows it belongs to
-// the target.
+// beside the target is ignored, credentials too unless they are asked for; what
+// follows it belongs to the target.
 func readConnect(c *caller) (address string, err error) {
 	header, err := readHeader(c.r)
 	if err != nil {
@@ -35,6 +35,11 @@ func readConnect(c *caller) (address string, err error) {
 		return "", &requestError{http.StatusMethodNotAllowed, "this is a proxy for CONNECT only"}
 	case r.ProtoMajor != 1:
 		return "", badRequest("http: version %d.%d, only 1.x is known", r.ProtoMajor, r.ProtoMinor)
+	}
+	if c.login != nil {
+		if err := c.login.basic(r.Header); err != nil {
+			return "", err
+		}
 	}
 	return parseTarget(r.RequestURI)
 }
@@ -67,13 +72,16 @@ func replyConnect(err error) []byte {
 	if err == nil {
 		return []byte("HTTP/1.1 200 Connection established\r\n\r\n")
 	}
-	status, allow := connectStatus(err), ""
-	if status == http.StatusMethodNotAllowed {
-		allow = "Allow: CONNECT\r\n"
+	status, more := connectStatus(err), ""
+	switch status {
+	case http.StatusMethodNotAllowed:
+		more = "Allow: CONNECT\r\n"
+	case http.StatusProxyAuthRequired:
+		more = "Proxy-Authenticate: Basic realm=\"sshka-proxy\", charset=\"UTF-8\"\r\n"
 	}
 	body := oneLine(err.Error()) + "\n"
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		status, http.StatusText(status), allow, len(body), body)
+		status, http.StatusText(status), more, len(body), body)
 }
 
 // connectStatus is the status for err: 502 where the relay tried, 503 where

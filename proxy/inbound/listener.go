@@ -36,6 +36,9 @@ type Server struct {
 	// and one whose owner cannot be found out is refused. Other systems do not
 	// tell, and let everyone in.
 	AllowOtherUsers bool
+	// Login is what clients of Serve must know; nil lets all of them in. SOCKS4 has
+	// no password: with a Login it is refused.
+	Login *Login
 	// HandshakeTimeout bounds all of what a client says before its own bytes, from
 	// accept on. It does not bound the dial, nor anything after it. Zero means
 	// DefaultHandshakeTimeout.
@@ -148,6 +151,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, forward string) err
 // serveConn serves one client to its end. It owns conn.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) {
 	c := newCaller(conn)
+	c.login = s.Login
 	who := Client{Addr: conn.RemoteAddr()}
 	target, err := s.admitted(ctx, c, &who, forward)
 	if err != nil {

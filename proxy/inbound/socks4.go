@@ -37,6 +37,9 @@ func readSOCKS4(c *caller) (address string, err error) {
 			return "", err
 		}
 	}
+	if c.login != nil {
+		return "", badRequest("socks4: it has no password, and proxy.socks_user wants one: use SOCKS5")
+	}
 	if command != socks4Connect {
 		return "", badRequest("socks4: command %d, only CONNECT is known", command)
 	}

@@ -22,11 +22,15 @@ func readSOCKS5(c *caller) (address string, err error) {
 			address, err = "", fmt.Errorf("go-socks5 panicked: %v", p)
 		}
 	}()
-	server, err := socks5.New(&socks5.Config{
+	config := &socks5.Config{
 		Resolver: unresolved{},
 		Dial:     n.dial,
 		Logger:   slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-	})
+	}
+	if c.login != nil {
+		config.AuthMethods = []socks5.Authenticator{socks5.UserPassAuthenticator{Credentials: c.login}}
+	}
+	server, err := socks5.New(config)
 	if err != nil {
 		return "", err
 	}
