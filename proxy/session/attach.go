@@ -307,6 +307,7 @@ func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
 			a.toldLeft = true
 			*buf = wire.Append(*buf, &wire.TargetLeft{Detached: s.targetLeft})
 		}
+		s.m.grow(time.Now())
 		*buf = s.m.frames(*buf, s.ackDue)
 		if len(*buf) > 0 {
 			s.ackDue = false

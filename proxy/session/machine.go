@@ -2,6 +2,7 @@ package session
 
 import (
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -16,6 +17,8 @@ const (
 	ackEvery = 256 << 10
 	// startWindow is the window of a new session, in bytes.
 	startWindow = 256 << 10
+	// growTime is how often a window may double.
+	growTime = 50 * time.Millisecond
 )
 
 // machine is one end of a session, without I/O. Offsets are absolute, counted
@@ -41,10 +44,12 @@ type machine struct {
 	outLimit uint64 // the peer has room up to here
 	finned   bool   // the application has ended its direction: FIN stands at out.end
 
-	window   int    // bytes that the peer may send ahead of the application; grows
-	promised uint64 // the largest limit the peer was ever told
-	in       queue  // [read, received)
-	received uint64 // stored here; one past the end once the FIN has come
+	window   int       // bytes that the peer may send ahead of the application; grows
+	since    time.Time // when the count of its growth began
+	from     uint64    // and what had been read by then
+	promised uint64    // the largest limit the peer was ever told
+	in       queue     // [read, received)
+	received uint64    // stored here; one past the end once the FIN has come
 	peerFin  bool
 
 	// What this carrier has told the peer. It belongs to the carrier: on the
@@ -79,14 +84,23 @@ func (m *machine) inLimit() uint64 {
 // step is a change of the limit that is worth telling.
 func (m *machine) step() uint64 { return uint64(min(m.window, m.buffer) / 4) }
 
-// promise returns the limit for the peer to be told. A peer that has used up what
-// it was promised, while the application keeps up, is promised twice as much: so
-// the window follows the bandwidth-delay product.
-func (m *machine) promise() uint64 {
-	usedUp := m.promised > 0 && m.received+m.step() >= m.promised
-	if usedUp && m.in.len() <= m.window/2 && m.memory.Pressure() < High {
+// grow lets the window follow what the application reads: one second's worth,
+// which is more than a round trip. A window that is too small for the path still
+// fills several times a second, and so it doubles until the path is what bounds it.
+func (m *machine) grow(now time.Time) {
+	passed := now.Sub(m.since)
+	if passed < growTime {
+		return
+	}
+	second := float64(m.in.start-m.from) / passed.Seconds()
+	m.since, m.from = now, m.in.start
+	if second > float64(m.window) && m.memory.Pressure() < High {
 		m.window = min(2*m.window, m.buffer)
 	}
+}
+
+// promise returns the limit for the peer to be told.
+func (m *machine) promise() uint64 {
 	m.promised = m.inLimit()
 	return m.promised
 }

@@ -63,43 +63,51 @@ func TestPressureIsTheHighestOfAll(t *testing.T) {
 	}
 }
 
-// TestAWindowFollowsWhatThePeerUses: it doubles when it was used up and the
-// application keeps up, to the buffer and not beyond.
-func TestAWindowFollowsWhatThePeerUses(t *testing.T) {
-	m := newMachine(4<<20, nil)
-	round := func(reads bool) {
-		limit := m.promise()
-		for m.received < limit {
-			n := min(wire.MaxData, int(limit-m.received))
-			if err := m.store(m.received, make([]byte, n)); err != nil {
-				t.Fatal(err)
+// TestAWindowFollowsWhatIsRead: a path of 100 Mbit/s and 200 ms, whose sender never
+// has more on its way than it was promised.
+func TestAWindowFollowsWhatIsRead(t *testing.T) {
+	const rate, rtt = 100e6 / 8, 200 * time.Millisecond
+	run := func(reads bool) *machine {
+		m := newMachine(8<<20, nil)
+		now := time.Now()
+		type told struct {
+			at    time.Time
+			limit uint64
+		}
+		promises := []told{{now, m.promise()}}
+		var limit uint64 // as the sender knows it
+		var line float64 // bytes that the line may have delivered
+		for range 4000 { // of a millisecond
+			now = now.Add(time.Millisecond)
+			for len(promises) > 0 && now.Sub(promises[0].at) >= rtt {
+				limit, promises = promises[0].limit, promises[1:]
 			}
-			if reads {
-				m.read(make([]byte, n))
+			line = min(line+rate/1000, rate/100)
+			if n := int(min(line, float64(limit-m.received), wire.MaxData)); n > 0 {
+				line -= float64(n)
+				if err := m.store(m.received, make([]byte, n)); err != nil {
+					t.Fatal(err)
+				}
+				if reads {
+					m.read(make([]byte, n))
+				}
+			}
+			m.grow(now)
+			if m.ackUrgent() {
+				m.toldReceived, m.toldLimit = m.received, m.promise()
+				promises = append(promises, told{now, m.promised})
 			}
 		}
+		return &m
 	}
-	if m.promise() != startWindow {
-		t.Fatalf("begins with %d", m.promised)
+	m := run(true)
+	if least := int(rate * rtt.Seconds()); m.window < least {
+		t.Errorf("window %d, the path holds %d", m.window, least)
 	}
-	for want := startWindow; want < 4<<20; want *= 2 {
-		if m.window != want {
-			t.Fatalf("window %d, want %d", m.window, want)
-		}
-		round(true)
-		m.promise()
+	if most := 0.8 * 4 * rate; float64(m.received) < most {
+		t.Errorf("%d bytes in four seconds, at most %.0f could be", m.received, most)
 	}
-	for range 5 {
-		round(true)
-	}
-	if m.window != 4<<20 {
-		t.Errorf("window %d", m.window)
-	}
-
-	m = newMachine(4<<20, nil)
-	round(false) // an application that does not read
-	round(false)
-	if m.window != startWindow || m.in.len() != startWindow {
+	if m = run(false); m.window != startWindow || m.in.len() > startWindow { // an application that does not read
 		t.Errorf("window %d, %d bytes held", m.window, m.in.len())
 	}
 }
