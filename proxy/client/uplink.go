@@ -7,6 +7,7 @@ import (
 
 	"github.com/sshka/sshka-proxy/proxy/link"
 	"github.com/sshka/sshka-proxy/proxy/transport"
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // uplink is one link to the relay.
@@ -43,6 +44,7 @@ func (k *keeper) newUplink(conn *transport.Conn) error {
 	var err error
 	u.link, err = link.Client(conn.Conn, conn.Meter, link.Config{
 		Heartbeat: k.c.cfg.Heartbeat, Window: link.WindowFor(k.c.cfg.Buffer), Trace: &trace,
+		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0,
 	})
 	if err != nil {
 		conn.Close()

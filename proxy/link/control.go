@@ -17,6 +17,7 @@ type controlOut struct {
 	beat          uint64 // a beat's seq; 0: none
 	answer        uint64 // an answer's seq; 0: none
 	slowDown      bool
+	receipt       uint64 // bytes; 0: none
 	goAway        *wire.GoAway
 	goAwayWritten chan struct{} // closed by the writer
 }
@@ -30,6 +31,9 @@ func (c *controlOut) take(b []byte) (_ []byte, written chan struct{}) {
 	if c.beat != 0 {
 		b = wire.Append(b, &wire.Beat{Seq: c.beat})
 	}
+	if c.receipt != 0 {
+		b = wire.Append(b, &wire.Receipt{Bytes: c.receipt})
+	}
 	if c.slowDown {
 		b = wire.Append(b, &wire.SlowDown{Interval: heartbeat.PaceInterval})
 	}
@@ -42,7 +46,7 @@ func (c *controlOut) take(b []byte) (_ []byte, written chan struct{}) {
 }
 
 func (c *controlOut) empty() bool {
-	return c.beat == 0 && c.answer == 0 && !c.slowDown && c.goAway == nil
+	return c.beat == 0 && c.answer == 0 && c.receipt == 0 && !c.slowDown && c.goAway == nil
 }
 
 // startControl makes stream the control stream.
@@ -87,7 +91,8 @@ func (l *Link) readControl(r io.Reader) error {
 			l.slowDown(m.Interval)
 		case *wire.GoAway:
 			l.peerGoesAway(m)
-		case *wire.Receipt: // not announced in our HELLO; harmless
+		case *wire.Receipt:
+			l.receipt(m)
 		default:
 			return wire.Unexpected(m)
 		}

@@ -28,6 +28,7 @@ type framer struct {
 	conn   io.ReadWriter
 	close  func()
 	failed func(error)
+	passed func(in, out int) // bytes of the link, above TLS
 	unread *unread
 
 	// Only yamux's send loop writes.
@@ -63,6 +64,7 @@ func (f *framer) Write(p []byte) (int, error) {
 
 func (f *framer) write(p []byte) (int, error) {
 	n, err := f.conn.Write(p)
+	f.passed(0, n)
 	if err != nil {
 		f.failed(err)
 	}
@@ -97,6 +99,7 @@ func (f *framer) next() error {
 	}
 	n := binary.BigEndian.Uint32(f.start[8:])
 	if f.start[1] != muxTypeData || n == 0 {
+		f.passed(muxHeader, 0)
 		return nil
 	}
 	if n > maxChunk {
@@ -108,6 +111,7 @@ func (f *framer) next() error {
 		return err
 	}
 	f.rest = *f.frame
+	f.passed(len(f.rest), 0)
 	f.unread.arrived(int(n))
 	return nil
 }

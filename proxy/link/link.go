@@ -35,6 +35,9 @@ type Config struct {
 	// ComeBack is what the peer is told when Run is ended by its context: when to
 	// call again. Zero: at once.
 	ComeBack time.Duration
+	// Receipts tells that the peer sends RECEIPT, so that bulk can be governed; this
+	// end always does.
+	Receipts bool
 	// MaxStreams is how many streams the peer may have open, those included that
 	// are being closed; one more ends the link. Zero: as many as it likes.
 	MaxStreams int
@@ -103,6 +106,12 @@ type Link struct {
 	carriers map[*carrier]struct{}
 	queue    queue
 
+	governor governor
+	received uint64      // bytes of the link so far, above TLS
+	told     uint64      // of these to the peer
+	teller   *time.Timer // tells, once armed
+	telling  bool
+
 	watcher  *time.Timer // looks at what is written, while watching
 	watching bool
 
@@ -161,6 +170,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		deaf:     make(chan struct{}),
 		carriers: make(map[*carrier]struct{}),
 		beats:    heartbeat.New(cfg.Heartbeat, rand.Float64),
+		governor: newGovernor(),
 	}
 	if cfg.Trace != nil {
 		l.trace = *cfg.Trace
@@ -170,6 +180,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		conn:   conn,
 		close:  l.hangUp,
 		failed: l.failed,
+		passed: l.passed,
 		unread: &l.unread,
 	}
 	var err error
@@ -267,8 +278,10 @@ func (l *Link) end(reason Reason, err error) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	if l.watcher != nil {
-		l.watcher.Stop()
+	for _, t := range []*time.Timer{l.watcher, l.teller} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	for c := range l.carriers {
 		c.wake.Broadcast()

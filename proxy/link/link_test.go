@@ -467,7 +467,7 @@ func TestChunkerFindsTheRate(t *testing.T) {
 	for range 20_000 {
 		k.wrote(k.size, time.Duration(k.size)*time.Second/1_250_000) // 10 Mbit/s
 	}
-	if k.size < 20_000 || k.size > 30_000 {
+	if k.size < 5_000 || k.size > 7_500 {
 		t.Errorf("10 Mbit/s: %d", k.size)
 	}
 	for range 200_000 {

@@ -19,7 +19,7 @@ const (
 	firstChunk = 4 << 10
 	// chunkTime is how long one chunk of bulk may keep the line, and others
 	// waiting.
-	chunkTime = 20 * time.Millisecond
+	chunkTime = 5 * time.Millisecond
 	// rateTime is how long the writer must have been busy to judge the rate, or
 	// rateBytes how much it must have written: a fast line is known soon.
 	rateTime  = 100 * time.Millisecond
@@ -144,7 +144,7 @@ func (l *Link) next(held **[]byte, chunk int) (job, bool) {
 			}
 		case len(q.closing) > 0:
 			return job{closing: shift(&q.closing)}, true
-		case len(q.bulk) > 0:
+		case len(q.bulk) > 0 && l.bulkRoom() > 0:
 			c := shift(&q.bulk)
 			if c.copy(buf, chunk) {
 				if len(c.pending) > 0 {

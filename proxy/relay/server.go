@@ -295,7 +295,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
 		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer),
-		MaxStreams: streamsPerSession * r.cfg.Limits.SessionsPerLink, Trace: &r.cfg.Trace.Link,
+		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0, MaxStreams: streamsPerSession * r.cfg.Limits.SessionsPerLink, Trace: &r.cfg.Trace.Link,
 	})
 	if err != nil {
 		conn.Close()

@@ -121,7 +121,7 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 	if err != nil {
 		return nil, err
 	}
-	own := &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Features: wire.FeatureResume, Agent: d.Agent}
+	own := &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Features: wire.FeatureResume | wire.FeatureReceipts, Agent: d.Agent}
 	var first wire.Message
 	if ids == nil {
 		first = d.Tickets[0].Message(b)

@@ -81,6 +81,7 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, door Door) (*
 	}
 	own := s.Hello
 	own.MinVersion, own.MaxVersion = wire.MinVersion, wire.MaxVersion
+	own.Features |= wire.FeatureReceipts // every link sends them
 	// The proxy's HELLO came in the flight that ended TLS: to read it first costs
 	// no time, and two ends that both write first need buffers between them.
 	if err := readHello(c, &c.Peer); err != nil {

@@ -1,0 +1,180 @@
+package link
+
+import (
+	"math"
+	"time"
+)
+
+// The governor bounds how many bytes of bulk are on their way to the peer, by what
+// arrives there: the peer's RECEIPTs, which tell the truth through middleboxes that
+// end TCP connections. A keystroke then waits behind a queue of milliseconds, and
+// bulk still fills the line. It follows the delivery rate and the least round trip,
+// as BBR does (Cardwell et al., ACM Queue 14-5, 2016), in a simpler way.
+const (
+	// minFlight is the least that may be on its way, in bytes.
+	minFlight = 16 << 10
+	// queueTime is how much longer than the least a round trip may take before it
+	// is taken for a queue of ours, or an eighth of that least where it is more. The
+	// peer's receiptTime and a busy processor are in it.
+	queueTime = 10 * time.Millisecond
+	// growth is of the limit, in a round without a queue; probe is how far beyond the
+	// target.
+	growth = 1.25
+	probe  = 1.15
+	// badRounds is how many rounds with a queue make a cut: one may be noise.
+	badRounds = 2
+	// minTime is for how long the least round trip is believed. After that the
+	// queue is let run dry for a round, to see it anew.
+	minTime = 10 * time.Second
+	// maxMarks bounds the memory for when which byte was sent.
+	maxMarks = 512
+	// markBytes is how far apart such marks are, at least.
+	markBytes = 4 << 10
+)
+
+// governor is one end's. It is pure: all times are given, since the link began.
+type governor struct {
+	sent, arrived uint64 // bytes of the link, above TLS
+	limit         float64
+	limited       bool // something waited for room in this round
+	starting      bool // doubles every round until there is a queue
+
+	marks []mark // when which byte left, the oldest first
+
+	least     time.Duration // round trip in this minTime and the one before
+	lastLeast time.Duration
+	leastAt   time.Duration // when this one began
+	drain     bool          // this round is for seeing the least anew
+
+	roundEnd   uint64        // the round is over when this byte has arrived
+	roundStart time.Duration // when it began
+	roundFrom  uint64        // what had arrived by then
+	roundLeast time.Duration // the shortest round trip in it
+	bad        int
+
+	rates [rateRounds]float64 // bytes per second, of the last rounds
+	round int
+}
+
+// rateRounds is over how many rounds the highest delivery rate is believed.
+const rateRounds = 8
+
+// mark is when a byte left.
+type mark struct {
+	offset uint64
+	at     time.Duration
+}
+
+func newGovernor() governor {
+	return governor{limit: 4 * minFlight, starting: true, least: math.MaxInt64, lastLeast: math.MaxInt64, roundLeast: math.MaxInt64}
+}
+
+// room is how many bytes of bulk may leave now.
+func (g *governor) room() int {
+	limit := g.limit
+	if g.drain {
+		limit /= 2
+	}
+	room := int(max(limit, minFlight)) - int(g.sent-g.arrived)
+	if room <= 0 {
+		g.limited = true
+	}
+	return room
+}
+
+// left counts n bytes out.
+func (g *governor) left(n int, now time.Duration) {
+	if len(g.marks) == 0 || g.sent-g.marks[len(g.marks)-1].offset >= markBytes && len(g.marks) < maxMarks {
+		g.marks = append(g.marks, mark{g.sent, now})
+	}
+	g.sent += uint64(n)
+}
+
+// receipt takes what the peer says has arrived: cumulative bytes. A peer that lies
+// harms its own link.
+func (g *governor) receipt(arrived uint64, now time.Duration) {
+	if arrived <= g.arrived || arrived > g.sent {
+		return
+	}
+	g.arrived = arrived
+	// The newest byte that is known to have arrived tells the round trip.
+	newest := -1
+	for i := range g.marks {
+		if g.marks[i].offset >= arrived {
+			break
+		}
+		newest = i
+	}
+	if newest >= 0 {
+		g.roundTrip(now-g.marks[newest].at, now)
+		g.marks = append(g.marks[:0], g.marks[newest+1:]...)
+	}
+	if arrived >= g.roundEnd {
+		g.endRound(now)
+	}
+}
+
+// roundTrip takes a sample, a beat's too.
+func (g *governor) roundTrip(rtt, now time.Duration) {
+	g.roundLeast = min(g.roundLeast, rtt)
+	g.least = min(g.least, rtt)
+	if now-g.leastAt > minTime {
+		g.leastAt = now
+		g.lastLeast, g.least = g.least, rtt
+		g.drain = !g.starting
+	}
+}
+
+// shortest is the least round trip that is believed.
+func (g *governor) shortest() time.Duration { return min(g.least, g.lastLeast) }
+
+// slack is how much more than that is no queue.
+func (g *governor) slack() time.Duration { return max(g.shortest()/8, queueTime) }
+
+// endRound judges what one round trip's worth of bytes has shown.
+func (g *governor) endRound(now time.Duration) {
+	took := now - g.roundStart
+	if g.roundStart > 0 && took > 0 && g.limited {
+		g.rates[g.round%rateRounds] = float64(g.arrived-g.roundFrom) / took.Seconds()
+		g.round++
+	}
+	if g.roundLeast != math.MaxInt64 {
+		g.judge(g.roundLeast - g.shortest())
+	}
+	g.drain = false
+	g.limited = false
+	g.roundEnd, g.roundStart, g.roundFrom = g.sent, now, g.arrived
+	g.roundLeast = math.MaxInt64
+}
+
+// judge moves the limit, given how long this round's bytes have queued at least.
+func (g *governor) judge(queued time.Duration) {
+	slack := g.slack()
+	switch {
+	case g.drain:
+	case queued > slack:
+		if g.bad++; g.bad < badRounds && !g.starting {
+			return
+		}
+		g.bad, g.starting = 0, false
+		g.limit = max(g.target(), minFlight)
+	case !g.limited: // nobody wanted more
+		g.bad = 0
+	case g.starting:
+		g.limit *= 2
+	default:
+		// Beyond the target only a little, to see whether the line has become faster:
+		// then the target follows.
+		g.bad = 0
+		g.limit = max(min(growth*g.limit, probe*g.target()), minFlight)
+	}
+}
+
+// target is what the line carries in the least round trip and the slack.
+func (g *governor) target() float64 {
+	rate := 0.0
+	for _, r := range g.rates {
+		rate = max(rate, r)
+	}
+	return rate * (g.shortest() + g.slack()).Seconds()
+}

@@ -1,0 +1,124 @@
+package link
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// simulated is a line with a queue before it, and a peer that sends receipts.
+type simulated struct {
+	rate  float64                               // bytes per second
+	delay func(now time.Duration) time.Duration // one way
+	noise time.Duration                         // a busy processor: each receipt comes up to so much later
+}
+
+// run lets bulk fill what the governor gives for so long, and returns the rate of
+// the second half and how long bytes have queued in it.
+func (s simulated) run(g *governor, last time.Duration) (rate float64, queued []time.Duration) {
+	const step = 500 * time.Microsecond
+	type packet struct {
+		n    int
+		at   time.Duration // arrives at the peer, or its receipt here
+		sent time.Duration
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	var flying []packet    // to the peer
+	var receipts []packet  // from it, cumulative in n
+	var free time.Duration // when the line has sent all it was given
+	arrived, told, half := 0, 0, 0
+	var tellAt time.Duration
+	for now := time.Duration(0); now < last; now += step {
+		for g.room() > 0 {
+			n := min(max(int(s.rate*chunkTime.Seconds()), minChunk), maxChunk)
+			free = max(free, now) + time.Duration(float64(n)/s.rate*float64(time.Second))
+			flying = append(flying, packet{n, free + s.delay(now), now})
+			g.left(n, now)
+		}
+		for len(flying) > 0 && flying[0].at <= now {
+			arrived += flying[0].n
+			if now > last/2 {
+				queued = append(queued, flying[0].at-flying[0].sent-s.delay(now))
+				half += flying[0].n
+			}
+			flying = flying[1:]
+			if tellAt == 0 && arrived-told >= receiptBytes {
+				tellAt = now + receiptTime
+			}
+		}
+		if tellAt != 0 && now >= tellAt {
+			tellAt, told = 0, arrived
+			at := now + s.delay(now)
+			if s.noise > 0 {
+				at += time.Duration(random.Int64N(int64(s.noise)))
+			}
+			receipts = append(receipts, packet{n: arrived, at: at})
+		}
+		for len(receipts) > 0 && receipts[0].at <= now {
+			g.receipt(uint64(receipts[0].n), now)
+			receipts = receipts[1:]
+		}
+	}
+	return float64(half) / (last / 2).Seconds(), queued
+}
+
+func always(d time.Duration) func(time.Duration) time.Duration {
+	return func(time.Duration) time.Duration { return d }
+}
+
+// TestTheGovernorFillsTheLineAndNotItsQueue.
+func TestTheGovernorFillsTheLineAndNotItsQueue(t *testing.T) {
+	for name, tt := range map[string]struct {
+		line  simulated
+		queue time.Duration // at most, for half of all bytes
+	}{
+		"20 Mbit/s, 50 ms":              {simulated{20e6 / 8, always(25 * time.Millisecond), 0}, 35 * time.Millisecond},
+		"100 Mbit/s, 100 ms":            {simulated{100e6 / 8, always(50 * time.Millisecond), 0}, 45 * time.Millisecond},
+		"100 Mbit/s, 100 ms, and noise": {simulated{100e6 / 8, always(50 * time.Millisecond), 8 * time.Millisecond}, 50 * time.Millisecond},
+		"1 Gbit/s, 1 ms":                {simulated{1e9 / 8, always(500 * time.Microsecond), 0}, 25 * time.Millisecond},
+		"64 kbit/s, 100 ms":             {simulated{8000, always(50 * time.Millisecond), 0}, 3 * time.Second}, // minFlight is that much
+		"10 Mbit/s, 600 ms":             {simulated{10e6 / 8, always(300 * time.Millisecond), 0}, 120 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGovernor()
+			rate, queued := tt.line.run(&g, 40*time.Second)
+			if share := rate / tt.line.rate; share < 0.93 {
+				t.Errorf("%.2f of the line's rate", share)
+			}
+			slices.Sort(queued)
+			if half := queued[len(queued)/2]; half > tt.queue {
+				t.Errorf("half of the bytes wait longer than %v", half)
+			}
+		})
+	}
+}
+
+// TestThePathMayGetLonger: then what was the least round trip is no longer to be
+// had, and must not be waited for.
+func TestThePathMayGetLonger(t *testing.T) {
+	g := newGovernor()
+	line := simulated{rate: 50e6 / 8, delay: func(now time.Duration) time.Duration {
+		if now < 15*time.Second {
+			return 10 * time.Millisecond
+		}
+		return 80 * time.Millisecond
+	}}
+	rate, _ := line.run(&g, 2*time.Minute)
+	if share := rate / line.rate; share < 0.85 {
+		t.Errorf("%.2f of the line's rate, long after the change", share)
+	}
+}
+
+// TestAPeerThatLiesChangesNothing: about what was never sent, or backwards.
+func TestAPeerThatLiesChangesNothing(t *testing.T) {
+	g := newGovernor()
+	g.left(100_000, time.Second)
+	g.receipt(50_000, 2*time.Second)
+	before := g.room()
+	g.receipt(1<<60, 3*time.Second)
+	g.receipt(10, 3*time.Second)
+	if g.room() != before {
+		t.Errorf("room for %d, then for %d", before, g.room())
+	}
+}

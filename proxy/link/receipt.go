@@ -1,0 +1,62 @@
+package link
+
+import (
+	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
+)
+
+const (
+	// receiptBytes is how much must have arrived to be worth a RECEIPT: a session
+	// that is typed into needs none.
+	receiptBytes = 4 << 10
+	// receiptTime is how long a RECEIPT may wait for more to tell.
+	receiptTime = 5 * time.Millisecond
+)
+
+// passed counts bytes of the link.
+func (l *Link) passed(in, out int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if out > 0 {
+		l.governor.left(out, l.meter.now())
+	}
+	l.received += uint64(in)
+	if in == 0 || l.telling || l.received-l.told < receiptBytes || l.lost != nil {
+		return
+	}
+	l.telling = true
+	if l.teller == nil {
+		l.teller = time.AfterFunc(receiptTime, l.tell)
+	} else {
+		l.teller.Reset(receiptTime)
+	}
+}
+
+// tell is the teller's function.
+func (l *Link) tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.telling = false
+	l.told = l.received
+	l.queue.control.receipt = l.received
+	l.queue.wake.Broadcast()
+}
+
+// receipt takes the peer's.
+func (l *Link) receipt(m *wire.Receipt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cfg.Receipts {
+		l.governor.receipt(m.Bytes, l.meter.now())
+		l.queue.wake.Broadcast()
+	}
+}
+
+// bulkRoom is how many bytes of bulk may leave now. The caller holds mu.
+func (l *Link) bulkRoom() int {
+	if !l.cfg.Receipts {
+		return maxChunk
+	}
+	return l.governor.room()
+}
