@@ -94,7 +94,7 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		return []keyauth.Ticket{t}
 	}
 	owner := client.Owner{
-		Carriers: client.Either{First: daemonOf(file, s), Then: own},
+		Carriers: &client.Either{First: daemonOf(file, s), Then: own},
 		Relay:    cfg.Dialer.Relay,
 		Log:      log,
 	}

@@ -21,8 +21,9 @@ var ErrClosed = errors.New("client closed")
 
 // Client keeps a link up. It is safe for concurrent use.
 type Client struct {
-	cfg  Config
-	kick chan struct{} // a session wants a link now; never closed
+	cfg   Config
+	kick  chan struct{} // a new session wants a link; never closed
+	nudge chan struct{} // so does one that has lost its own
 
 	waiting atomic.Int64 // sessions that have lost their carrier
 
@@ -53,6 +54,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:   cfg.withDefaults(),
 		kick:  make(chan struct{}, 1),
+		nudge: make(chan struct{}, 1),
 		gone:  make(chan struct{}),
 		state: state{changed: make(chan struct{})},
 	}
@@ -132,9 +134,10 @@ func (c *Client) await(ctx context.Context, patient bool) (*uplink, error) {
 			return nil, s.err
 		case !asked: // once: the keeper knows when to go on
 			asked = true
-			select {
-			case c.kick <- struct{}{}:
-			default:
+			if patient {
+				offer(c.nudge, struct{}{})
+			} else {
+				offer(c.kick, struct{}{})
 			}
 		}
 		select {

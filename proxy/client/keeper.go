@@ -62,12 +62,14 @@ type keeper struct {
 	everUp   bool
 	fatal    error // ends run
 
-	why      link.Reason   // another link is wanted although up lives; empty: none is
+	why      link.Reason   // up may be lost, for this reason; empty: it is not in doubt
+	aged     bool          // up is as old as it may get
 	heard    time.Duration // when up had received its last byte, as it was suspected
 	noticed  time.Time     // when the last notice came
 	quiet    time.Duration // after the last false alarm
 	quietTil time.Time
 	age      *time.Timer
+	tries    int                        // attempts so far
 	addrs    func() ([]net.Addr, error) // this computer's
 
 	ticket keyauth.Ticket // of the newest link
@@ -116,7 +118,9 @@ func (k *keeper) run(ctx context.Context) error {
 		case f := <-k.events:
 			f()
 		case <-k.c.kick:
-			k.hurry()
+			k.hurry(false)
+		case <-k.c.nudge:
+			k.hurry(true)
 		case <-k.ctx.Done():
 			return nil
 		}
@@ -136,7 +140,7 @@ func (k *keeper) tell(f func()) {
 func (k *keeper) waiting() bool { return k.c.waiting.Load() > 0 || k.suspecting() }
 
 // suspecting reports whether there is a link that may be lost.
-func (k *keeper) suspecting() bool { return k.up != nil && k.why != "" && k.why != link.MaxAge }
+func (k *keeper) suspecting() bool { return k.up != nil && k.why != "" }
 
 // room is how many attempts may be under way.
 func (k *keeper) room() int {
@@ -152,7 +156,7 @@ func (k *keeper) room() int {
 
 // dial begins an attempt, if one is wanted and there is room for it.
 func (k *keeper) dial() {
-	if k.up != nil && k.why == "" || k.next != nil {
+	if k.up != nil && k.why == "" && !k.aged || k.next != nil {
 		return
 	}
 	if k.suspecting() && k.up.link.Received() != k.heard {
@@ -168,6 +172,7 @@ func (k *keeper) dial() {
 		return
 	}
 	k.last = now
+	k.tries++
 	if k.waiting() { // another, should this one hang
 		k.at = now.Add(waitingPause)
 	}
@@ -192,7 +197,8 @@ func (k *keeper) dial() {
 // dialer is how an attempt is made now.
 func (k *keeper) dialer(a *attempt) *transport.Dialer {
 	d := *k.c.cfg.Dialer
-	if k.waiting() && d.ConnectTimeout == 0 && d.HandshakeTimeout == 0 {
+	// Every second one has all the time it may need: the way may be long.
+	if k.waiting() && k.tries%2 == 1 && d.ConnectTimeout == 0 && d.HandshakeTimeout == 0 {
 		d.ConnectTimeout, d.HandshakeTimeout = waitingConnect, waitingHandshake
 	}
 	d.LastAddr = k.addr
@@ -229,17 +235,26 @@ func (k *keeper) dialled(a *attempt, conn *transport.Conn, err error) {
 		k.failed(took, err)
 		return
 	}
-	if conn.Ticket.Valid() {
-		k.ticket = conn.Ticket
-	}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		k.addr = addr.String()
 	}
 	if k.up == nil {
 		k.promote()
 	} else {
-		k.next.link.Probe(proofTime) // proven or doubted decides
+		k.prove(k.next)
 	}
+}
+
+// prove asks u for its first beat, and ends it when that is not answered in time.
+func (k *keeper) prove(u *uplink) {
+	u.link.Probe(proofTime)
+	time.AfterFunc(proofTime, func() {
+		k.tell(func() {
+			if k.next == u {
+				u.link.Close(link.Timeout)
+			}
+		})
+	})
 }
 
 // failed plans another attempt.
@@ -264,13 +279,16 @@ func (k *keeper) failed(took time.Duration, err error) {
 	}
 }
 
-// hopeless reports whether no retry mends err. Once there was a link, only a relay
-// with another key is given up, and not while a session may yet find the right
-// one: somebody may be in between for an hour.
+// hopeless reports whether no retry mends err. Nothing is, while a session waits:
+// somebody may be in between for an hour, or rewrite a file. Once there was a link,
+// only a relay with another key is given up.
 func (k *keeper) hopeless(err error) bool {
 	var key *transport.RelayKeyError
-	if k.everUp {
-		return errors.As(err, &key) && k.c.owner.live.Load() == 0 && k.c.waiting.Load() == 0
+	switch {
+	case k.c.owner.live.Load() > 0, k.c.waiting.Load() > 0:
+		return false
+	case k.everUp:
+		return errors.As(err, &key)
 	}
 	return final(err)
 }
@@ -278,7 +296,13 @@ func (k *keeper) hopeless(err error) bool {
 // promote lets sessions use the next link, and ends the one before.
 func (k *keeper) promote() {
 	old, u, reason := k.up, k.next, k.why
-	k.up, k.next, k.why = u, nil, ""
+	if reason == "" {
+		reason = link.MaxAge
+	}
+	k.up, k.next, k.why, k.aged = u, nil, "", false
+	if u.conn.Ticket.Valid() { // it lives as long as this link
+		k.ticket = u.conn.Ticket
+	}
 	k.everUp, u.wasUp = true, true
 	k.quiet, k.quietTil, k.redial, k.at = 0, time.Time{}, redial{}, time.Time{}
 	k.dropAttempts()
@@ -299,6 +323,7 @@ func (k *keeper) dropAttempts() {
 		a.dropped = true
 		a.cancel()
 	}
+	k.attempts = nil
 }
 
 // startAge wants another link when u is as old as it may get.
@@ -313,8 +338,8 @@ func (k *keeper) startAge(u *uplink) {
 	most -= rand.N(most/10 + 1) // so that ten thousand proxies do not come together
 	k.age = time.AfterFunc(most, func() {
 		k.tell(func() {
-			if k.up == u && k.why == "" {
-				k.why = link.MaxAge
+			if k.up == u {
+				k.aged = true
 				k.dial()
 			}
 		})
@@ -346,7 +371,7 @@ func (k *keeper) lost(u *uplink, err error) {
 
 // down plans what follows the loss, or the farewell, of the link in use.
 func (k *keeper) down(u *uplink) {
-	k.up, k.why = nil, ""
+	k.up, k.why, k.aged = nil, "", false
 	k.c.publish(nil, nil)
 	if k.next != nil {
 		k.promote()
@@ -365,7 +390,11 @@ func (k *keeper) down(u *uplink) {
 // away takes the relay's GOAWAY: nothing new goes over this link, and what it
 // carries stays until the relay closes it.
 func (k *keeper) away(u *uplink) {
-	if u == k.up && k.ctx.Err() == nil {
+	switch {
+	case k.ctx.Err() != nil:
+	case u == k.next:
+		u.link.Close(link.Shutdown)
+	case u == k.up:
 		k.down(u)
 	}
 }
@@ -415,6 +444,9 @@ func (k *keeper) falseAlarm() {
 	k.c.cfg.Log.Debug("link lives after all", "relay", k.c.cfg.Dialer.Relay, "quiet", k.quiet)
 	k.why, k.at = "", time.Time{}
 	k.dropAttempts()
+	if k.aged {
+		k.at = time.Now().Add(shortPause)
+	}
 	if u := k.next; u != nil {
 		k.next = nil
 		u.link.Close(link.Shutdown)
@@ -443,13 +475,21 @@ func (k *keeper) notice(e notice.Event) {
 	k.dial()
 }
 
-// hurry begins an attempt now for a session that wants one.
-func (k *keeper) hurry() {
-	switch {
-	case k.up != nil:
-	case len(k.attempts) == 0:
-		k.dial()
-	case k.at.IsZero() && k.waiting():
-		k.at = k.last.Add(waitingPause)
+// hurry is for a session that wants a link: patient ones have lost theirs, and the
+// schedule is made for them.
+func (k *keeper) hurry(patient bool) {
+	if k.up != nil || len(k.attempts) >= k.room() {
+		return
+	}
+	now := time.Now()
+	if patient && !k.redial.since.IsZero() && now.Sub(k.redial.since) >= waitingTime {
+		return
+	}
+	soon := k.last.Add(waitingPause)
+	if soon.Before(now) {
+		soon = now
+	}
+	if k.at.IsZero() || soon.Before(k.at) {
+		k.at = soon
 	}
 }

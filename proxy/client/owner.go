@@ -85,7 +85,7 @@ func (o *Owner) run(life context.Context, s *session.Session, c *Carrier) {
 		lost := &LostError{Relay: o.Relay, Err: err}
 		var refused *session.RefusedError
 		if errors.As(err, &refused) {
-			if !o.comeBack(life, refused) {
+			if !o.elsewhere(c, refused) && !o.comeBack(life, refused) {
 				s.Abandon(refused)
 				return
 			}
@@ -103,6 +103,13 @@ func (o *Owner) run(life context.Context, s *session.Session, c *Carrier) {
 		}
 		log.Info("session resumes", "session", s.ID().String(), "after", time.Since(paused).Round(time.Millisecond).String())
 	}
+}
+
+// elsewhere reports whether another source of carriers may do better than the one
+// that c came from: a daemon may be linked with another key.
+func (o *Owner) elsewhere(c *Carrier, refused *session.RefusedError) bool {
+	e, ok := o.Carriers.(*Either)
+	return ok && refused.Code == wire.CodeNotAllowed && e.avoid(c)
 }
 
 // comeBack waits as long as a relay wants that refused a RESUME for now, and
@@ -128,23 +135,42 @@ func (o *Owner) again(life context.Context, window time.Duration) (*Carrier, err
 	return o.Carriers.Reopen(ctx)
 }
 
-// Either gets carriers from First, and from Then when First has none.
-type Either struct{ First, Then Carriers }
+// Either gets carriers from First, and from Then when First has none. It is for one
+// session.
+type Either struct {
+	First, Then Carriers
+
+	last *Carrier // that First gave
+	only bool     // Then is asked alone: First leads to where the session is not
+}
 
 // Open opens a carrier; the error is Then's.
-func (e Either) Open(ctx context.Context) (*Carrier, error) {
-	if c, err := e.First.Open(ctx); err == nil {
-		return c, nil
-	}
-	return e.Then.Open(ctx)
+func (e *Either) Open(ctx context.Context) (*Carrier, error) {
+	return e.open(ctx, Carriers.Open)
 }
 
 // Reopen opens a carrier for a session that has lost its own.
-func (e Either) Reopen(ctx context.Context) (*Carrier, error) {
-	if c, err := e.First.Reopen(ctx); err == nil {
-		return c, nil
+func (e *Either) Reopen(ctx context.Context) (*Carrier, error) {
+	return e.open(ctx, Carriers.Reopen)
+}
+
+func (e *Either) open(ctx context.Context, from func(Carriers, context.Context) (*Carrier, error)) (*Carrier, error) {
+	if !e.only {
+		if c, err := from(e.First, ctx); err == nil {
+			e.last = c
+			return c, nil
+		}
 	}
-	return e.Then.Reopen(ctx)
+	return from(e.Then, ctx)
+}
+
+// avoid leaves First alone from now on, if c came from there.
+func (e *Either) avoid(c *Carrier) bool {
+	if e.only || c != e.last {
+		return false
+	}
+	e.only = true
+	return true
 }
 
 // Wait waits until every session has ended.

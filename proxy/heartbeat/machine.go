@@ -39,7 +39,7 @@ type Decision struct {
 	Missed bool
 	Row    int
 	// Suspect: the peer may be lost, and it is time to look for another way: a
-	// row of misses begins, or a Probe was not answered in its time.
+	// beat was missed, or a Probe was not answered in its time.
 	Suspect bool
 	// Lost: the peer is lost. No later decision follows.
 	Lost bool
@@ -138,7 +138,7 @@ func (m *Machine) Advance(now time.Duration) Decision {
 	}
 	m.row++
 	d.Missed, d.Row = true, m.row
-	d.Suspect = d.Suspect || m.row == 1
+	d.Suspect = true
 	if m.policy.CountMax > 0 && m.row >= m.policy.CountMax {
 		m.lost, d.Lost = true, true
 		return d

@@ -64,8 +64,8 @@ type Trace struct {
 	// BeatMissed: nothing was received within the timeout, for the row-th beat
 	// in a row.
 	BeatMissed func(row int)
-	// Suspected: the peer may be lost, and another link may be better: a row of
-	// misses begins or a Probe was not answered in time (MissedBeats), or the
+	// Suspected: the peer may be lost, and another link may be better: a beat was
+	// missed or a Probe was not answered in time (MissedBeats), or the
 	// kernel sends again and again what nobody acknowledges (Timeout; on Linux, at
 	// the proxy's end).
 	Suspected func(reason Reason)

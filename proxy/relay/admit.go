@@ -180,7 +180,7 @@ func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
 	h, d := p.r.held.find(req.Resume.ID)
 	holder := req.Resume.Instance
 	switch {
-	case holder != (wire.ID{}) && holder != p.r.instance(), h == nil && d == nil, d != nil && d.refused != nil:
+	case holder != (wire.ID{}) && holder != p.r.instance(), h == nil && d == nil:
 		_ = req.Refuse(wire.CodeUnknown, "the relay does not know this session: it was restarted, or the session has ended")
 	case h != nil && h.owner != owner, d != nil && d.owner != owner:
 		_ = req.Refuse(wire.CodeNotAllowed, "the session is another key's")
@@ -191,8 +191,8 @@ func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
 		default: // a RESUME of what was never answered
 			_ = req.Refuse(wire.CodeUnknown, "the session is not open yet")
 		}
-	case d.expired:
-		_ = req.Refuse(wire.CodeExpired, "the session waited longer than the relay keeps one ("+p.r.cfg.Window.String()+")")
+	case d.refused != nil:
+		_ = req.Refuse(d.refused.Code, d.refused.Message)
 	default:
 		_ = req.Bury(d.final)
 	}
@@ -204,9 +204,11 @@ func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 	turn := req.Generation()
 	h.attached(turn)
 	linkLife := context.WithoutCancel(ctx) // a reset is to be heard; the link ends the carrier
-	if err := h.s.Answer(linkLife, req, h.secret); err == nil || errors.Is(err, session.ErrMoved) {
+	if err := h.s.Answer(linkLife, req, h.secret); err == nil {
 		return
 	}
+	// Also after MOVED: a newer carrier has its own turn, and a proxy that only says
+	// so has left.
 	window := p.r.cfg.Window
 	if p.conn.Peer.Features&wire.FeatureResume == 0 {
 		window = 0 // this proxy will not come back
@@ -263,7 +265,7 @@ func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.L
 	defer context.AfterFunc(ctx, func() { h.shutDown() })()
 	result := splice.Join(context.WithoutCancel(ctx), s, halfCloser(target))
 	<-s.Done() // the proxy knows, or will not ask again
-	r.held.bury(s.ID(), s.Final(), r.cfg.Window)
+	r.held.bury(s.ID(), s.Final(), s.Err(), r.cfg.Window)
 
 	reason := "closed"
 	if err := errors.Join(result.Err, s.Err()); err != nil {

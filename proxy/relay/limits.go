@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -92,19 +93,37 @@ func (g gate) leave() { <-g }
 
 // gates are a relay's.
 type gates struct {
-	links                  gate
+	links                  places
 	handshakes, signatures *lobby
 	keys                   *people
 }
 
-func newGates(l Limits) gates {
-	return gates{
-		links:      make(gate, l.Links),
+func newGates(l Limits) *gates {
+	return &gates{
+		links:      places{most: l.Links},
 		handshakes: newLobby(l.Handshakes),
 		signatures: newLobby(l.Handshakes),
 		keys:       newPeople(l),
 	}
 }
+
+// places are for a bounded number.
+type places struct {
+	most  int
+	taken atomic.Int64
+}
+
+// enter reports whether there is one; back is as for people.
+func (p *places) enter(back bool) bool {
+	n := int(p.taken.Add(1))
+	if n <= p.most || back && n <= 2*p.most {
+		return true
+	}
+	p.taken.Add(-1)
+	return false
+}
+
+func (p *places) leave() { p.taken.Add(-1) }
 
 // people are the keys that have links now.
 type people struct {
@@ -125,8 +144,10 @@ type person struct {
 
 func newPeople(l Limits) *people { return &people{limits: l, in: make(map[string]*person)} }
 
-// enter makes room for a link of key, or returns nil. Who got in leaves once.
-func (p *people) enter(key string) *person {
+// enter makes room for a link of key, or returns nil. back tells that it comes back
+// for sessions, and may exceed the limit: the relay may not know yet that the link
+// before it is dead. Who got in leaves once.
+func (p *people) enter(key string, back bool) *person {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := p.in[key]
@@ -134,7 +155,7 @@ func (p *people) enter(key string) *person {
 		k = &person{dials: make(gate, p.limits.DialsPerKey)}
 		p.in[key] = k
 	}
-	if k.links >= p.limits.LinksPerKey {
+	if k.links >= p.limits.LinksPerKey && (!back || k.links >= 2*p.limits.LinksPerKey) {
 		return nil
 	}
 	k.links++

@@ -37,12 +37,22 @@ func TestAKeyOpensSoManySessionsASecond(t *testing.T) {
 
 func TestAKeyHasSoManyLinks(t *testing.T) {
 	p := newPeople(Limits{LinksPerKey: 2, DialsPerKey: 1})
-	a := p.enter("a")
-	if a == nil || p.enter("a") != a || p.enter("a") != nil || p.enter("b") == nil {
+	a := p.enter("a", false)
+	if a == nil || p.enter("a", false) != a || p.enter("a", false) != nil || p.enter("b", false) == nil {
 		t.Error("not two links for each key")
 	}
+	for range 2 {
+		if p.enter("a", true) != a {
+			t.Error("a key that comes back for its sessions is not let in")
+		}
+	}
+	if p.enter("a", true) != nil {
+		t.Error("more than twice as many")
+	}
 	p.leave("a")
-	if p.enter("a") != a {
+	p.leave("a")
+	p.leave("a")
+	if p.enter("a", false) != a {
 		t.Error("a place was not given back")
 	}
 	p.leave("a")

@@ -13,6 +13,9 @@ const (
 	keyShare = 4
 	// memoryTick is how often a relay looks whether it is over its limit.
 	memoryTick = time.Second
+	// minVictim is how many bytes of memory a session must hold for its end to be of
+	// use.
+	minVictim = 32 << 10
 	// maxAutoMemory is the most that AutoMemory returns, in bytes.
 	maxAutoMemory = 1 << 30
 )
@@ -57,7 +60,7 @@ func (t *table) victim(account *session.Memory) *held {
 	for _, h := range t.live {
 		at, ok := h.detachedSince()
 		memory := t.owners[h.owner].memory
-		if !ok || account != t.memory && account != memory || h.s.Stats().Memory < session.MinBuffer {
+		if !ok || account != t.memory && account != memory || h.s.Stats().Memory < minVictim {
 			continue
 		}
 		if victim != nil {

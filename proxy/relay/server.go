@@ -67,7 +67,7 @@ type Trace struct {
 // Relay accepts links and carries their sessions to targets.
 type Relay struct {
 	cfg   Config
-	gates gates
+	gates *gates
 	tasks sync.WaitGroup
 	held  *table
 
@@ -242,10 +242,11 @@ func (r *Relay) admit(g *guest, id keyauth.Identity) (w *wire.Welcome, denied *w
 		r.cfg.Log.Warn("link refused", "key", id.Fingerprint, "reason", why)
 		return &wire.Denied{Code: wire.CodeBusy, RetryAfter: busyRetry, Message: why}
 	}
-	if !r.gates.links.enter() {
+	back := r.held.holds(id.Fingerprint)
+	if !r.gates.links.enter(back) {
 		return nil, busy("the relay has as many links as it takes")
 	}
-	k := r.gates.keys.enter(id.Fingerprint)
+	k := r.gates.keys.enter(id.Fingerprint, back)
 	if k == nil {
 		r.gates.links.leave()
 		return nil, busy("this key has as many links as the relay lets it")

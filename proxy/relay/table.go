@@ -43,8 +43,7 @@ type tombstone struct {
 	owner   string
 	until   time.Time
 	final   uint64
-	expired bool
-	refused *wire.Refused // its target was not reached
+	refused *wire.Refused // it did not end cleanly, or its target was not reached
 }
 
 func newTable(memory int64) *table {
@@ -104,6 +103,13 @@ func (t *table) drop(id wire.ID, refused *wire.Refused) {
 	}
 }
 
+// holds reports whether a key has sessions here.
+func (t *table) holds(owner string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.owners[owner] != nil
+}
+
 // ticket returns a live session's.
 func (t *table) ticket(id wire.ID) (wire.Secret, keyauth.Identity, bool) {
 	t.mu.Lock()
@@ -122,17 +128,32 @@ func (t *table) find(id wire.ID) (h *held, d *tombstone) {
 	return t.live[id], t.grave(id)
 }
 
-// bury remembers a session that has ended for as long as a proxy may ask.
-func (t *table) bury(id wire.ID, final uint64, window time.Duration) {
+// bury remembers a session that has ended for as long as a proxy may ask. err is
+// how; nil is cleanly.
+func (t *table) bury(id wire.ID, final uint64, err error, window time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := t.remove(id)
 	if h == nil || window <= 0 {
 		return
 	}
-	t.dig(&tombstone{
-		id: id, owner: h.owner, until: time.Now().Add(window), final: final, expired: errors.Is(h.s.Err(), errExpired),
-	})
+	t.dig(&tombstone{id: id, owner: h.owner, until: time.Now().Add(window), final: final, refused: unclean(err, window)})
+}
+
+// unclean is what a proxy is told of a session that ended with err, or nil.
+func unclean(err error, window time.Duration) *wire.Refused {
+	var reset *session.ResetError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &reset):
+		return &wire.Refused{Code: reset.Code, Message: reset.Message}
+	case errors.Is(err, errExpired):
+		return &wire.Refused{
+			Code: wire.CodeExpired, Message: "the session waited longer than the relay keeps one (" + window.String() + ")",
+		}
+	}
+	return &wire.Refused{Code: wire.CodeFailed, Message: "the session has ended"}
 }
 
 // dig adds a tombstone, and clears away those of its key that nobody asks for any

@@ -16,7 +16,7 @@ const (
 	// urgent, in bytes.
 	ackEvery = 256 << 10
 	// startWindow is the window of a new session, in bytes.
-	startWindow = 256 << 10
+	startWindow = 64 << 10
 	// growTime is how often a window may double.
 	growTime = 50 * time.Millisecond
 )
@@ -44,6 +44,7 @@ type machine struct {
 	outLimit uint64 // the peer has room up to here
 	finned   bool   // the application has ended its direction: FIN stands at out.end
 
+	granted  int       // of the account's, for the window beyond its start
 	window   int       // bytes that the peer may send ahead of the application; grows
 	since    time.Time // when the count of its growth began
 	from     uint64    // and what had been read by then
@@ -74,15 +75,20 @@ func newMachine(buffer int, memory *Memory) machine {
 
 // inLimit is the offset below which we store: what was promised once stays.
 func (m *machine) inLimit() uint64 {
+	return max(m.promised, m.in.start+uint64(m.windowNow()))
+}
+
+// windowNow is the window in force.
+func (m *machine) windowNow() int {
 	window := min(m.window, m.buffer)
 	if m.memory.Pressure() >= High {
 		window = min(window, MinBuffer)
 	}
-	return max(m.promised, m.in.start+uint64(window))
+	return window
 }
 
 // step is a change of the limit that is worth telling.
-func (m *machine) step() uint64 { return uint64(min(m.window, m.buffer) / 4) }
+func (m *machine) step() uint64 { return uint64(m.windowNow() / 4) }
 
 // grow lets the window follow what the application reads: one second's worth,
 // which is more than a round trip. A window that is too small for the path still
@@ -94,8 +100,10 @@ func (m *machine) grow(now time.Time) {
 	}
 	second := float64(m.in.start-m.from) / passed.Seconds()
 	m.since, m.from = now, m.in.start
-	if second > float64(m.window) && m.memory.Pressure() < High {
-		m.window = min(2*m.window, m.buffer)
+	more := min(m.window, m.buffer-m.window)
+	if second > float64(m.window) && more > 0 && m.memory.Pressure() < High && m.memory.grant(more) {
+		m.window += more
+		m.granted += more
 	}
 }
 
@@ -283,6 +291,7 @@ func (m *machine) ackWanted() bool {
 func (m *machine) ackUrgent() bool {
 	step := min(ackEvery, m.step())
 	return m.peerFin && m.toldReceived < m.received ||
+		m.received >= m.toldLimit && m.inLimit() > m.toldLimit || // the peer stands still
 		m.received >= m.toldReceived+step ||
 		m.inLimit() >= m.toldLimit+m.step()
 }

@@ -10,6 +10,8 @@ type Memory struct {
 	limit  int64
 	parent *Memory
 	used   atomic.Int64
+
+	granted atomic.Int64 // to windows that have grown
 }
 
 // NewMemory returns an account with a limit in bytes, which it presses for and
@@ -24,6 +26,33 @@ func (m *Memory) Used() int64 { return m.used.Load() }
 
 // Limit returns the limit.
 func (m *Memory) Limit() int64 { return m.limit }
+
+// grantShare is which part of the limit may be promised beyond what every session
+// begins with: a promise is kept, even when all its readers stop at once.
+const grantShare = 4
+
+// grant takes n bytes for a window that wants to grow, or reports that there are
+// none left.
+func (m *Memory) grant(n int) bool {
+	for a := m; a != nil; a = a.parent {
+		if a.granted.Add(int64(n)) > a.limit/grantShare {
+			for b := m; ; b = b.parent {
+				b.granted.Add(int64(-n))
+				if b == a {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// giveBack returns what was granted.
+func (m *Memory) giveBack(n int) {
+	for ; m != nil; m = m.parent {
+		m.granted.Add(int64(-n))
+	}
+}
 
 // add takes or gives back n bytes.
 func (m *Memory) add(n int) {

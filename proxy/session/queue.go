@@ -44,6 +44,7 @@ type queue struct {
 	start, end uint64
 	chunks     []*chunk
 	memory     *Memory // is told; nil: nobody
+	charged    int     // bytes of memory
 }
 
 func (q *queue) len() int { return int(q.end - q.start) }
@@ -73,8 +74,14 @@ func (q *queue) tail(n int) *chunk {
 	c, _ := pool.Get().(*chunk)
 	c.at, c.n = q.end, 0
 	q.chunks = append(q.chunks, c)
-	q.memory.add(len(c.buf))
+	q.charge(len(c.buf))
 	return c
+}
+
+// charge counts memory.
+func (q *queue) charge(n int) {
+	q.charged += n
+	q.memory.add(n)
 }
 
 // discard drops all bytes before offset to, which lies within the queue.
@@ -82,7 +89,7 @@ func (q *queue) discard(to uint64) {
 	q.start = to
 	drop := 0
 	for drop < len(q.chunks) && q.chunks[drop].at+uint64(q.chunks[drop].n) <= to {
-		q.memory.add(-len(q.chunks[drop].buf))
+		q.charge(-len(q.chunks[drop].buf))
 		q.chunks[drop].free()
 		q.chunks[drop] = nil
 		drop++

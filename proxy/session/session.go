@@ -187,7 +187,7 @@ type Stats struct {
 	Acked    uint64 // bytes of Sent that the peer has stored
 	Carriers uint64 // carriers so far
 	Held     uint64 // bytes of Sent that are kept until the peer has stored them
-	Memory   uint64 // bytes held in all: Held, and those not read by the application
+	Memory   uint64 // bytes of memory for Held, and for those not read by the application
 	Opened   bool   // the target was reached
 	Attached bool   // bytes flow over a carrier now
 }
@@ -206,7 +206,7 @@ func (s *Session) stats() Stats {
 		Acked:    min(s.m.una, s.m.out.end),
 		Carriers: s.generation,
 		Held:     uint64(s.m.out.len()),
-		Memory:   uint64(s.m.out.len() + s.m.in.len()),
+		Memory:   uint64(s.m.out.charged + s.m.in.charged),
 		Opened:   s.opened,
 		Attached: s.opened && s.newest != nil && !s.newest.hello && !s.newest.left,
 	}
@@ -464,6 +464,8 @@ func (s *Session) finish() {
 	s.m.out.clear()
 	if first {
 		s.m.memory.add(-sessionCost)
+		s.m.memory.giveBack(s.m.granted)
+		s.m.granted = 0
 	}
 	if first && s.trace.Ended != nil {
 		s.trace.Ended(s, s.stats(), s.m.failure)
