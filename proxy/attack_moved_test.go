@@ -32,7 +32,7 @@ func TestAttackMovedLeavesNothingBehind(t *testing.T) {
 		c.Write(wire.Append(nil, &wire.Moved{Generation: 2}))
 		time.Sleep(time.Second)
 		c.Close()
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(50 * time.Hour)
 		if h.ended.Load() != 1 {
 			t.Error("the relay holds the session, and its target, for ever")
 		}

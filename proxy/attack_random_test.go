@@ -18,7 +18,10 @@ import (
 // TestAttackRandomFates: holes, cuts, relays that are away, dials that hang, notices
 // and ages at random; then everything is well, and every session must echo soon.
 func TestAttackRandomFates(t *testing.T) {
-	n := 150
+	n := 20
+	if os.Getenv("SSHKA_SOAK") != "" {
+		n = 500
+	}
 	if v, err := strconv.Atoi(os.Getenv("ATTACK_SEEDS")); err == nil {
 		n = v
 	}
