@@ -47,6 +47,7 @@ type house struct {
 	ended    atomic.Int64 // sessions, at the relay
 	down     atomic.Bool  // the relay refuses connections
 	shut     atomic.Bool  // the relay authorizes nobody
+	ends     []error      // why sessions ended, at the relay
 	lost     []*link.LostError
 	targets  []*simnet.Conn // the targets' ends, newest last
 	stopServ context.CancelFunc
@@ -66,6 +67,8 @@ type options struct {
 	wrap      func(dial int64, c *simnet.Conn) net.Conn // what the proxy gets of the n-th
 	dialTime  time.Duration                             // of targets
 	ticket    func() []keyauth.Ticket
+	keys      keyauth.Authorizer // nil: a doorkeeper
+	from      func() string      // where the relay sees the proxy come from
 }
 
 // doorkeeper authorizes every key until it is shut.
@@ -116,8 +119,11 @@ func build(t *testing.T, o options) *house {
 			c.CloseWrite()
 		}
 	}
+	if o.keys == nil {
+		o.keys = doorkeeper{&h.shut}
+	}
 	r, err := relay.New(relay.Config{
-		Transport: &transport.Server{Key: relayKey, Verifier: &keyauth.Verifier{Authorizer: doorkeeper{&h.shut}}},
+		Transport: &transport.Server{Key: relayKey, Verifier: &keyauth.Verifier{Authorizer: o.keys}},
 		Dialer: &relay.Dialer{
 			Policy:         policy,
 			InterfaceAddrs: func() ([]net.Addr, error) { return nil, nil },
@@ -142,8 +148,13 @@ func build(t *testing.T, o options) *house {
 		Window:    o.window,
 		Limits:    o.limits,
 		Trace: &relay.Trace{
-			Link:  trace,
-			Ended: func(session.Stats, error) { h.ended.Add(1) },
+			Link: trace,
+			Ended: func(_ session.Stats, err error) {
+				h.ended.Add(1)
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				h.ends = append(h.ends, err)
+			},
 		},
 	})
 	if err != nil {
@@ -174,8 +185,12 @@ func build(t *testing.T, o options) *house {
 				h.uplink = a
 				h.paths = append(h.paths, a)
 				h.mu.Unlock()
+				far := net.Conn(b)
+				if o.from != nil {
+					far = comesFrom{b, simnet.Addr(o.from())}
+				}
 				select {
-				case ln.conns <- b:
+				case ln.conns <- far:
 					if o.wrap != nil {
 						return o.wrap(n, a), nil
 					}
@@ -257,6 +272,14 @@ func (h *house) cut() {
 	defer h.mu.Unlock()
 	h.uplink.Cut()
 }
+
+// comesFrom is a connection with another address of its peer.
+type comesFrom struct {
+	*simnet.Conn
+	addr net.Addr
+}
+
+func (c comesFrom) RemoteAddr() net.Addr { return c.addr }
 
 // listener hands out connections that are put into it.
 type listener struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -30,12 +31,23 @@ func check(f *flags, u *ui) error {
 	default:
 		fmt.Fprintf(u.out, "relay key        %s %s\n", places.Key, key.Fingerprint)
 	}
-	keys, problems := keyauth.Check(places.AuthorizedKeys)
+	account, err := accountOf(places)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	keys, problems := keyauth.Check(places.AuthorizedKeys, account)
 	fmt.Fprintf(u.out, "authorized keys  %s (%d accepted)\n", places.AuthorizedKeys, keys)
 	for _, p := range problems {
 		errs = append(errs, errors.New(p.String()))
 	}
-	if keys == 0 {
+	argv := file.Relay.AuthorizedKeysCommand
+	if len(argv) > 0 {
+		fmt.Fprintf(u.out, "and the command  %s\n", strings.Join(argv, " "))
+		if err := keyauth.CheckProgram(argv[0]); err != nil {
+			errs = append(errs, file.Errorf("relay.authorized_keys_command", "authorizes nobody: %w", err))
+		}
+	}
+	if keys == 0 && len(argv) == 0 {
 		errs = append(errs, fmt.Errorf("nobody can use this relay: put the line of a user's .pub file into %s", places.AuthorizedKeys))
 	}
 	for _, a := range file.Relay.Listen {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os/user"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,9 +37,15 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	if made {
 		log.Info("relay key made", "file", places.Key, "fingerprint", key.Fingerprint)
 	}
-	keys := keyauth.NewAuthorizedKeys(places.AuthorizedKeys, func(p keyauth.Problem) {
+	keys, stopKeys, err := authorizer(file, places, func(p keyauth.Problem) {
 		log.Warn("authorized_keys", "problem", p.String())
 	})
+	if err != nil {
+		return err
+	}
+	// A run that is waited for would hold the end up.
+	defer context.AfterFunc(ctx, stopKeys)()
+	defer stopKeys()
 	listeners, addrs, err := listen(ctx, file)
 	if err != nil {
 		return err
@@ -76,6 +83,37 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	err = group.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// authorizer knows who may use the relay. The caller stops it.
+func authorizer(file *config.File, places config.Places, report func(keyauth.Problem)) (keys keyauth.Authorizer, stop func(), err error) {
+	account, err := accountOf(places)
+	if err != nil {
+		return nil, nil, err
+	}
+	list := keyauth.NewAuthorizedKeys(places.AuthorizedKeys, account, report)
+	argv := file.Relay.AuthorizedKeysCommand
+	if len(argv) == 0 {
+		return list, func() {}, nil
+	}
+	command, err := keyauth.NewCommand(argv, account, report)
+	if err != nil {
+		return nil, nil, file.Errorf("relay.authorized_keys_command", "%w", err)
+	}
+	return keyauth.KeyLists{File: list, Command: command}, command.Close, nil
+}
+
+// accountOf is the account that certificates for this relay name, where it is one
+// user's. A system's relay has none.
+func accountOf(places config.Places) (string, error) {
+	if places.System {
+		return "", nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return "", fmt.Errorf("find out whose relay this is: %w", err)
+	}
+	return me.Username, nil
 }
 
 // listen opens all of relay.listen, or none.

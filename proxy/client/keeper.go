@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ const (
 	maxComeBack = time.Minute
 	// maxAttempts is how many attempts may be under way at once.
 	maxAttempts = 2
+	// farTries is how many attempts in a hurry are followed by one that is not.
+	farTries = 8
 )
 
 // keeper keeps one link up: it dials, and while the link that is there is in doubt
@@ -70,6 +73,7 @@ type keeper struct {
 	quietTil time.Time
 	age      *time.Timer
 	tries    int                        // attempts so far
+	far      bool                       // the last one that failed was connected, and had too little time
 	addrs    func() ([]net.Addr, error) // this computer's
 
 	ticket keyauth.Ticket // of the newest link
@@ -82,6 +86,7 @@ type attempt struct {
 	cancel  context.CancelFunc
 	signing bool // a person may be looking for a key to touch
 	dropped bool // nobody wants it any more
+	patient bool // it has all the time that it may need
 }
 
 // run works until ctx is done or no retry helps.
@@ -197,8 +202,10 @@ func (k *keeper) dial() {
 // dialer is how an attempt is made now.
 func (k *keeper) dialer(a *attempt) *transport.Dialer {
 	d := *k.c.cfg.Dialer
-	// Every second one has all the time it may need: the way may be long.
-	if k.waiting() && k.tries%2 == 1 && d.ConnectTimeout == 0 && d.HandshakeTimeout == 0 {
+	// The way may be long: one attempt at a time then has all the time it may need.
+	far := k.far || k.tries%farTries == 0
+	a.patient = far && !slices.ContainsFunc(k.attempts, func(b *attempt) bool { return b.patient })
+	if k.waiting() && !a.patient && d.ConnectTimeout == 0 && d.HandshakeTimeout == 0 {
 		d.ConnectTimeout, d.HandshakeTimeout = waitingConnect, waitingHandshake
 	}
 	d.LastAddr = k.addr
@@ -267,6 +274,7 @@ func (k *keeper) failed(took time.Duration, err error) {
 			return
 		}
 	}
+	k.far = errors.Is(err, os.ErrDeadlineExceeded)
 	now := time.Now()
 	pause := k.redial.next(now, took, k.waiting())
 	var denied *keyauth.DeniedError

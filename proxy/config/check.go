@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/client"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/relay"
 )
 
@@ -93,6 +94,11 @@ func (c *checker) relay(r *Relay) {
 	c.path("relay.key", &r.Key, true)
 	c.path("relay.state", &r.State, true)
 	c.path("relay.authorized_keys", &r.AuthorizedKeys, true)
+	if len(r.AuthorizedKeysCommand) > 0 {
+		if err := keyauth.CheckCommand(r.AuthorizedKeysCommand); err != nil {
+			c.complain("relay.authorized_keys_command", "%w", err)
+		}
+	}
 	c.policy(r)
 	if r.TargetKeepalive != 0 && r.TargetKeepalive < minKeepalive {
 		c.complain("relay.target_keepalive", "%s is too short; write 0 for off, or at least %s", r.TargetKeepalive, minKeepalive)

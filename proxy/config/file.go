@@ -81,6 +81,9 @@ type Relay struct {
 	// AuthorizedKeys is the file of keys that may use the relay. Empty: the place
 	// for whoever runs it.
 	AuthorizedKeys string `yaml:"authorized_keys"`
+	// AuthorizedKeysCommand is a program, and its arguments, that knows more such
+	// keys; see keyauth.CheckCommand. Empty: none.
+	AuthorizedKeysCommand []string `yaml:"authorized_keys_command"`
 	// Allow and Deny are the entries of a relay.Policy; both have been parsed once.
 	Allow []string `yaml:"allow"`
 	Deny  []string `yaml:"deny"`

@@ -65,6 +65,8 @@ func TestEveryMistakeIsNamedWithFileLineAndKey(t *testing.T) {
 		"size-decimal-unit":   {`:2: proxy.session.buffer: "4MB" is not a size; ` + sizes},
 		"size-negative":       {`:2: proxy.session.buffer: "-1MiB" is negative; ` + sizes},
 		"interval-short":      {":2: proxy.heartbeat.interval: 99ms is too short; write 0 for off, or at least 100ms"},
+		"keys-command":        {`:2: relay.authorized_keys_command: "fetch-keys" is not an absolute path`},
+		"keys-command-token":  {`:2: relay.authorized_keys_command: "--user=%u": after % comes k (the key), t (its type), f (its fingerprint) or another %`},
 		"timeout-zero":        {":2: relay.heartbeat.timeout: 0s is too short; write at least 100ms"},
 		"count-max-negative":  {":3: relay.heartbeat.count_max: -1 is negative; write 0 for never lost, or a number of misses"},
 		"buffer-small":        {":3: relay.session.buffer: 63KiB is out of range; write 64KiB to 64MiB"},
@@ -173,10 +175,13 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Link:            Link{MaxAge: 25 * 60 * second},
 	}
 	wantRelay := Relay{
-		Listen:          []string{":7422", "[::1]:0"},
-		Key:             "/home/me/relay_key",
-		State:           "/var/lib/sshka",
-		AuthorizedKeys:  "/etc/sshka/authorized_keys",
+		Listen:         []string{":7422", "[::1]:0"},
+		Key:            "/home/me/relay_key",
+		State:          "/var/lib/sshka",
+		AuthorizedKeys: "/etc/sshka/authorized_keys",
+
+		AuthorizedKeysCommand: []string{"/usr/bin/fleet-keys", "%f"},
+
 		Allow:           []string{"10.0.0.0/8:22"},
 		Deny:            []string{"prod-*:*"},
 		TargetKeepalive: 0,
@@ -194,7 +199,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"proxy": 2, "proxy.relay": 3, "proxy.trust": 6, "proxy.trust[1]": 8, "proxy.heartbeat.timeout": 10,
-		"relay.allow": 31, "relay.allow[0]": 31, "relay.allow[7]": 31, "relay.limits.nothing": 37, "proxy.forwards[1].target": 23,
+		"relay.allow": 32, "relay.allow[0]": 32, "relay.allow[7]": 32, "relay.limits.nothing": 38, "proxy.forwards[1].target": 23,
 	} {
 		if got := f.At(path); got.Line != want || got.Column == 0 || got.File != "testdata/full.yaml" {
 			t.Errorf("%s is at %+v, want line %d", path, got, want)

@@ -19,6 +19,9 @@ type Places struct {
 	Key string
 	// AuthorizedKeys is the file of keys that may use it.
 	AuthorizedKeys string
+	// System tells that the relay is a system's, started by root or as a service,
+	// and not one user's.
+	System bool
 }
 
 // Places returns where a relay's files are: as the configuration says, else for
@@ -28,7 +31,7 @@ type Places struct {
 func (f *File) Places(env func(string) string, root bool) (Places, error) {
 	r := &f.Relay
 	service := env("STATE_DIRECTORY")
-	p := Places{State: r.State, Key: r.Key, AuthorizedKeys: r.AuthorizedKeys}
+	p := Places{State: r.State, Key: r.Key, AuthorizedKeys: r.AuthorizedKeys, System: service != "" || root}
 	home := func(path string) string { return filepath.Join(env("HOME"), path) }
 	if p.State == "" {
 		switch {
@@ -47,7 +50,7 @@ func (f *File) Places(env func(string) string, root bool) (Places, error) {
 	}
 	if p.AuthorizedKeys == "" {
 		switch {
-		case service != "" || root:
+		case p.System:
 			p.AuthorizedKeys = "/etc/sshka/authorized_keys"
 		case env("HOME") != "":
 			p.AuthorizedKeys = home(".ssh/authorized_keys")

@@ -34,23 +34,13 @@ func askAgent[T any](ctx context.Context, socket string, do func(agent.ExtendedA
 	return v, nil
 }
 
-// listAgent returns the keys, without the certificates, that the agent at
-// socket holds.
+// listAgent returns the keys and certificates that the agent at socket holds.
 func listAgent(ctx context.Context, socket string) ([]*agent.Key, error) {
-	listed, err := askAgent(ctx, socket, func(a agent.ExtendedAgent) ([]*agent.Key, error) { return a.List() })
-	if err != nil {
-		return nil, err
-	}
-	var keys []*agent.Key
-	for _, k := range listed {
-		if !isCertificate(k.Format) {
-			keys = append(keys, k)
-		}
-	}
-	return keys, nil
+	return askAgent(ctx, socket, func(a agent.ExtendedAgent) ([]*agent.Key, error) { return a.List() })
 }
 
-// agentSigner signs by the agent at socket.
+// agentSigner signs by the agent at socket, which knows the key by its blob: a
+// certificate's where it has been given that one.
 type agentSigner struct {
 	socket string
 	key    *agent.Key
@@ -58,7 +48,8 @@ type agentSigner struct {
 
 func (s agentSigner) sign(ctx context.Context, data []byte) (*ssh.Signature, error) {
 	var flags agent.SignatureFlags
-	if s.key.Format == ssh.KeyAlgoRSA {
+	plain := plainType(s.key.Format)
+	if plain == ssh.KeyAlgoRSA {
 		flags = agent.SignatureFlagRsaSha512
 	}
 	sig, err := askAgent(ctx, s.socket, func(a agent.ExtendedAgent) (*ssh.Signature, error) {
@@ -68,8 +59,8 @@ func (s agentSigner) sign(ctx context.Context, data []byte) (*ssh.Signature, err
 		return nil, err
 	}
 	// An agent older than the flags does not know them and signs with SHA-1.
-	if s.key.Format == ssh.KeyAlgoRSA {
-		if err := checkSignatureFormat(s.key.Format, sig.Format); err != nil {
+	if plain == ssh.KeyAlgoRSA {
+		if err := checkSignatureFormat(plain, sig.Format); err != nil {
 			return nil, fmt.Errorf("ssh-agent %s: %w", s.socket, err)
 		}
 	}

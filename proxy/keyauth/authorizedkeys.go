@@ -1,7 +1,6 @@
 package keyauth
 
 import (
-	"crypto/sha256"
 	"net/netip"
 	"slices"
 	"sync"
@@ -10,90 +9,143 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// AuthorizedKeys is the Authorizer of an OpenSSH authorized_keys file. It reads
-// the file again when it has changed, asked for at every Authorize by a few
-// calls of stat. A file that is missing, or that others than its owner may
+// AuthorizedKeys is the Rechecker of an OpenSSH authorized_keys file. It reads
+// the file again when it has changed, asked for at every Authorize and Version by
+// a few calls of stat. A file that is missing, or that others than its owner may
 // write, authorizes nobody.
+//
+// A change counts for newcomers at once. For those who are in it counts when it
+// has stood for settleTime, so that nobody is ended by half a file; one that is
+// missing or cannot be believed, when it has been so for graceTime.
 type AuthorizedKeys struct {
-	path   string
-	report func(Problem)
+	path, account string
+	report        func(Problem)
 
-	mu     sync.Mutex // all below
-	seen   look       // of the file when it was last read
-	readAt time.Time  // wall clock before that read; zero: never read
-	table  keyTable
+	mu      sync.Mutex // all below
+	seen    look       // of the file when it was last read
+	readAt  time.Time  // wall clock before that read; zero: never read
+	table   *keyTable
+	version uint64
+	// good is the table that those who are in may rely on. While it is another than
+	// table, that has been so since differs, and table is as it is since changed.
+	good             *keyTable
+	differs, changed time.Time
 }
+
+const (
+	// settleTime is how long after a write a file may change once more without
+	// another modification time: file systems keep it in steps, FAT of 2 s. And a
+	// program that writes it in place has done so by then.
+	settleTime = 2 * time.Second
+	// graceTime is how long the file may be missing, or may not be believed,
+	// before those who are in are turned out.
+	graceTime = 10 * time.Second
+)
 
 // NewAuthorizedKeys returns the Authorizer of the file at path, which it reads
-// at the first Authorize. Report is called once for each problem of a version
-// of the file, from within an Authorize; nil discards.
-func NewAuthorizedKeys(path string, report func(Problem)) *AuthorizedKeys {
-	return &AuthorizedKeys{path: path, report: report}
+// at the first Authorize. A certificate has to name account, unless the line of
+// its authority names principals; without an account (empty) such a line has to.
+// Report is called once for each problem of a version of the file, from within
+// an Authorize or Version; nil discards.
+func NewAuthorizedKeys(path, account string, report func(Problem)) *AuthorizedKeys {
+	return &AuthorizedKeys{path: path, account: account, report: report}
 }
 
-// Authorize returns what the line for key grants, and whether there is one. No
-// line depends on addr until from= is implemented.
-func (a *AuthorizedKeys) Authorize(key ssh.PublicKey, _ netip.Addr) (Grant, bool) {
+// Authorize returns what the first line for key gives that applies to addr now,
+// and whether there is one.
+func (a *AuthorizedKeys) Authorize(key ssh.PublicKey, addr netip.Addr) (Grant, bool) {
+	g, v := a.judge(key, addr)
+	return g, v == granted
+}
+
+func (a *AuthorizedKeys) judge(key ssh.PublicKey, addr netip.Addr) (Grant, verdict) {
+	return a.look().judge(key, addr, time.Now())
+}
+
+// Version looks at the file, see Rechecker.
+func (a *AuthorizedKeys) Version() uint64 {
+	a.look()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.version
+}
+
+// Recheck is Authorize for those who are in, see Rechecker.
+func (a *AuthorizedKeys) Recheck(key ssh.PublicKey, addr netip.Addr) (Grant, bool) {
+	g, v := a.rejudge(key, addr)
+	return g, v == granted
+}
+
+func (a *AuthorizedKeys) rejudge(key ssh.PublicKey, addr netip.Addr) (Grant, verdict) {
+	a.mu.Lock()
+	table, good := a.table, a.good
+	a.mu.Unlock()
+	now := time.Now()
+	g, v := table.judge(key, addr, now)
+	if v != granted && good != table {
+		g, v = good.judge(key, addr, now)
+	}
+	return g, v
+}
+
+// Check reads the authorized_keys file at path and returns how many keys it
+// authorizes, those of authorities included, and all that is wrong with it: an
+// empty list is a clean file. The account is as for NewAuthorizedKeys.
+func Check(path, account string) (keys int, problems []Problem) {
+	t := readTable(path, account, lookAt(path), nil)
+	return t.accepted(), t.problems
+}
+
+// look returns the table of the file as it is now, and reports its problems.
+func (a *AuthorizedKeys) look() *keyTable {
 	table, problems := a.current()
 	if a.report != nil {
 		for _, p := range problems {
 			a.report(p)
 		}
 	}
-	row, ok := table.rows[string(key.Marshal())]
-	return row.grant, ok && !row.refused
+	return table
 }
-
-// Check reads the authorized_keys file at path and returns how many keys it
-// authorizes, and all that is wrong with it: an empty list is a clean file.
-func Check(path string) (keys int, problems []Problem) {
-	t := readTable(path, lookAt(path), keyTable{})
-	for _, row := range t.rows {
-		if !row.refused {
-			keys++
-		}
-	}
-	return keys, t.problems
-}
-
-// settleTime is how long after a write a file may change once more without
-// another modification time: file systems keep it in steps, FAT of 2 s.
-const settleTime = 2 * time.Second
 
 // current returns the table of the file as it is now, and the problems that have
 // not been reported yet.
-func (a *AuthorizedKeys) current() (keyTable, []Problem) {
+func (a *AuthorizedKeys) current() (*keyTable, []Problem) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	l := lookAt(a.path)
-	settled := !a.table.unread && a.readAt.Sub(a.seen.modTime()).Abs() >= settleTime
-	if !a.readAt.IsZero() && settled && l.same(a.seen) {
+	never := a.readAt.IsZero()
+	settled := !never && !a.table.unread && a.readAt.Sub(a.seen.modTime()).Abs() >= settleTime
+	if settled && l.same(a.seen) {
+		a.settle(now)
 		return a.table, nil
 	}
-	fresh := readTable(a.path, l, a.table)
-	unchanged := !a.readAt.IsZero() && fresh.sum == a.table.sum && slices.Equal(fresh.problems, a.table.problems)
+	old, fresh := a.table, readTable(a.path, a.account, l, a.table)
 	a.seen, a.readAt, a.table = l, now, fresh
-	if unchanged {
+	same := !never && fresh.unread == old.unread && fresh.sum == old.sum
+	if !same {
+		a.version++
+		a.changed = now
+	}
+	a.settle(now)
+	if same && slices.Equal(fresh.problems, old.problems) {
 		return fresh, nil
 	}
 	return fresh, fresh.problems
 }
 
-// keyTable is one version of the file. It is not changed once it is read.
-type keyTable struct {
-	rows     map[string]row // by the key's blob; nil: not read
-	problems []Problem
-	sum      [sha256.Size]byte // of the file's bytes
-	// unread tells that the file could not be read, and is to be tried again
-	// even if it stays as it is: the process may have been out of descriptors.
-	unread bool
-}
-
-// row is the first line that names a key. As in sshd it is the one that counts:
-// a key that stands refused there, say for its forced command, is not
-// authorized by a later line.
-type row struct {
-	grant   Grant
-	refused bool
+// settle lets a change count for those who are in, once it has stood for long
+// enough. The caller holds mu.
+func (a *AuthorizedKeys) settle(now time.Time) {
+	switch {
+	case a.good == nil: // nobody is in yet
+		a.good = a.table
+	case a.good == a.table, !a.table.unread && !a.good.unread && a.good.sum == a.table.sum:
+		a.differs = time.Time{}
+	case a.differs.IsZero():
+		a.differs = now
+	case now.Sub(a.differs) >= graceTime, !a.table.unread && now.Sub(a.changed) >= settleTime:
+		a.good, a.differs = a.table, time.Time{}
+		a.version++
+	}
 }

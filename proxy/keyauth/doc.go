@@ -2,8 +2,8 @@
 // second half of a link's handshake, after HELLO and before WELCOME
 // (docs/protocol.md).
 //
-// A proxy offers public keys, the relay picks one that its authorized_keys file
-// lists, and the proxy signs once:
+// A proxy offers public keys and certificates, the relay picks one that its
+// authorized_keys file lists, and the proxy signs once:
 //
 //	proxy                                relay
 //	OFFER a key, another   ─────────▶
@@ -24,12 +24,14 @@
 //
 // and on the relay
 //
-//	v := &keyauth.Verifier{Authorizer: keyauth.NewAuthorizedKeys(path, report)}
+//	v := &keyauth.Verifier{Authorizer: keyauth.NewAuthorizedKeys(path, account, report)}
 //	...
 //	who, err := v.Verify(conn, keyauth.Peer{Binding: binding, Addr: addr})
 //	if err == nil {
 //		_, err = conn.Write(wire.Append(nil, keyauth.NewWelcome()))
 //	}
+//
+// Who is in may lose the right to be: a Rechecker, such as AuthorizedKeys, tells.
 //
 // The package owns no connection: its callers set deadlines and close. Prove
 // must not be called before the relay's own key has been checked.

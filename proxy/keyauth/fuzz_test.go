@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +76,8 @@ func FuzzOptions(f *testing.F) {
 func FuzzLine(f *testing.F) {
 	for _, s := range []string{
 		edLine, "restrict " + edLine, `command="x" ` + edLine + " me", "ssh-rsa AAAA", "ssh-dss " + b64(dsaBlob()), "# x", "\r", "a b c",
-		`from="ssh-ed25519 ` + edLine + `" `,
+		`from="ssh-ed25519 ` + edLine + `" `, `from="10.0.0.0/8,!10.1.*",permitopen="[::1]:22",permitopen="*" ` + edLine + " a b",
+		`cert-authority,principals="a,\"b",expiry-time="20300101Z",restrict,port-forwarding ` + edLine,
 	} {
 		f.Add(s)
 	}
@@ -87,18 +89,29 @@ func FuzzLine(f *testing.F) {
 		if err != nil || e.key == nil {
 			return
 		}
-		// Whatever is accepted has no options, is of an accepted type, and is the
-		// key that x/crypto finds when it is given this line alone.
+		// Whatever is accepted is of an accepted type, and is the key that x/crypto
+		// finds when it is given this line alone, with the same options.
 		if err := checkKeyType(e.key); err != nil {
 			t.Fatalf("%q: %v", s, err)
 		}
-		key, comment, opts, _, err := ssh.ParseAuthorizedKey([]byte(s))
-		if err != nil || len(opts) != 0 || comment != e.grant.Comment || !bytes.Equal(key.Marshal(), e.key.Marshal()) {
-			t.Fatalf("%q: %q %q, x/crypto says %v %q %q %v", s, e.key.Type(), e.grant.Comment, key, comment, opts, err)
+		key, comment, theirs, _, err := ssh.ParseAuthorizedKey([]byte(s))
+		if err != nil || comment != e.comment || !bytes.Equal(key.Marshal(), e.key.Marshal()) {
+			t.Fatalf("%q: %q %q, x/crypto says %v %q %q %v", s, e.key.Type(), e.comment, key, comment, theirs, err)
+		}
+		var opts []option
+		if len(theirs) > 0 {
+			opts, _, _ = parseOptions(trimBlanks(s))
+		}
+		if len(opts) != len(theirs) || len(opts) == 0 && !reflect.DeepEqual(e.terms, terms{}) {
+			t.Fatalf("%q: options %+v, x/crypto says %q", s, opts, theirs)
 		}
 		// And it comes back from its canonical form.
-		again, err := parseLine(line(e.key) + " " + e.grant.Comment)
-		if err != nil || again.grant != e.grant || !bytes.Equal(again.key.Marshal(), e.key.Marshal()) {
+		head := ""
+		if len(opts) > 0 {
+			head = format(opts) + " "
+		}
+		again, err := parseLine(head + line(e.key) + " " + e.comment)
+		if err != nil || !reflect.DeepEqual(again.terms, e.terms) || again.comment != e.comment || !bytes.Equal(again.key.Marshal(), e.key.Marshal()) {
 			t.Fatalf("%q comes back as %+v, %v", s, again, err)
 		}
 	})
@@ -121,7 +134,7 @@ func FuzzSSHSIG(f *testing.F) {
 		}
 		// Ed25519 signatures are of one form only: nothing but the original is
 		// valid.
-		if checkProof(blob, pub.Marshal(), pub, b) == nil && !bytes.Equal(blob, good) {
+		if checkProof(blob, pub.Marshal(), pub, b, &Grant{}) == nil && !bytes.Equal(blob, good) {
 			t.Fatalf("%q is valid too", blob)
 		}
 	})

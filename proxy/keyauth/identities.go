@@ -33,21 +33,23 @@ type Sources struct {
 	Explicit bool
 }
 
-// Key describes one key of Identities.
+// Key describes one key of Identities, or one certificate.
 type Key struct {
-	// Fingerprint is the key's, as ssh-keygen -l shows it: SHA256:...
+	// Fingerprint is the key's, as ssh-keygen -l shows it: SHA256:... A
+	// certificate's is that of its key.
 	Fingerprint string
-	// Type is the name of the key's type, such as ssh-ed25519.
+	// Type is the name of the type, such as ssh-ed25519 or
+	// ssh-ed25519-cert-v01@openssh.com.
 	Type string
-	// Source is FromAgent, or the path of the private key.
+	// Source is FromAgent, or the path of the private key or the certificate.
 	Source string
 	// Comment is the agent's comment on the key. A file's is not kept.
 	Comment string
 }
 
-// key is one key that can be proven.
+// key is one key that can be proven, or a certificate for one.
 type key struct {
-	blob   []byte
+	blob   []byte // what is offered
 	source string
 	note   string
 	signer signer
@@ -201,6 +203,7 @@ func (l *loader) addFile(path string) error {
 		if !l.addIfAgent(blob) {
 			l.add(key{blob: blob, source: path, signer: fileSigner{path, blob}})
 		}
+		l.addCertificate(path, blob)
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return l.addPublic(path+".pub", func() error {
@@ -210,7 +213,8 @@ func (l *loader) addFile(path string) error {
 			return fmt.Errorf("no ssh key %s", path)
 		})
 	case isEncrypted && encrypted.PublicKey != nil:
-		if l.addIfAgent(encrypted.PublicKey.Marshal()) {
+		if blob := encrypted.PublicKey.Marshal(); l.addIfAgent(blob) {
+			l.addCertificate(path, blob)
 			return nil
 		}
 		return encryptedError(path)
@@ -228,9 +232,26 @@ func (l *loader) addPublic(path string, absent func() error) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case err == nil && l.addIfAgent(pub.Marshal()):
+		l.addCertificate(path, pub.Marshal())
 		return nil
 	}
 	return absent()
+}
+
+// addCertificate adds the certificate that lies beside the file of a key that was
+// added. Whatever can sign for the key can for it. One that cannot be used is a
+// problem, and none of the key's.
+func (l *loader) addCertificate(path string, blob []byte) {
+	path = certificatePath(path)
+	cert, err := readCertificate(path, blob)
+	switch {
+	case err != nil:
+		l.problem(err)
+	case cert != nil:
+		if i := l.index(blob); i >= 0 {
+			l.add(key{blob: cert.Marshal(), source: path, signer: l.ids.keys[i].signer})
+		}
+	}
 }
 
 // addIfAgent adds the key whose blob is given if the agent holds it.
@@ -244,9 +265,15 @@ func (l *loader) addIfAgent(blob []byte) bool {
 	return false
 }
 
-// add adds k unless it is there already or the OFFER is full.
+// index finds what is to be offered, or returns -1.
+func (l *loader) index(blob []byte) int {
+	return slices.IndexFunc(l.ids.keys, func(o key) bool { return string(o.blob) == string(blob) })
+}
+
+// add adds k unless it is there already or the OFFER is full. A certificate goes
+// before its key: it is the one that was made for a purpose.
 func (l *loader) add(k key) {
-	if slices.ContainsFunc(l.ids.keys, func(o key) bool { return string(o.blob) == string(k.blob) }) {
+	if l.index(k.blob) >= 0 {
 		return
 	}
 	size := l.size + 2 + len(k.blob)
@@ -255,11 +282,34 @@ func (l *loader) add(k key) {
 		return
 	}
 	l.size = size
-	l.ids.keys = append(l.ids.keys, k)
+	at := len(l.ids.keys)
+	if plain := plainBlob(k.blob); plain != nil {
+		if i := l.index(plain); i >= 0 {
+			at = i
+		}
+	}
+	l.ids.keys = slices.Insert(l.ids.keys, at, k)
+}
+
+// plainBlob is the key of the certificate in blob. Nil: it is none.
+func plainBlob(blob []byte) []byte {
+	if !isCertificate(keyType(blob)) {
+		return nil
+	}
+	pub, err := ssh.ParsePublicKey(blob)
+	if err != nil {
+		return nil
+	}
+	return plainKey(pub).Marshal()
 }
 
 // fingerprint is that of ssh-keygen -l, for any blob.
-func fingerprint(blob []byte) string { return ssh.FingerprintSHA256(&agent.Key{Blob: blob}) }
+func fingerprint(blob []byte) string {
+	if plain := plainBlob(blob); plain != nil {
+		blob = plain
+	}
+	return ssh.FingerprintSHA256(&agent.Key{Blob: blob})
+}
 
 // keyType is the name that a key's blob starts with.
 func keyType(blob []byte) string {

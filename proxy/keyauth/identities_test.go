@@ -81,6 +81,10 @@ func TestEncryptedKeyIsSignedByTheAgentOrReported(t *testing.T) {
 	if o.proveErr != nil {
 		t.Error(o.proveErr)
 	}
+	writeCertificate(t, path, newAuthority(t, "ed25519").issue(t, public(t, k), nil))
+	if got := load(t, Sources{List: []string{path}, AgentSocket: socket}).Keys(); len(got) != 2 || !isCertificate(got[0].Type) {
+		t.Errorf("with a certificate beside it offers %+v", got)
+	}
 
 	want := path + " is encrypted: add it to ssh-agent (ssh-add " + path + ")"
 	ids := load(t, Sources{List: []string{path, writeKey(t, plain, "")}})
@@ -313,26 +317,12 @@ func TestUnreadablePublicFileIsReported(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                   "no key in its first line",
 		"ssh-ed25519 !":      "key is not base64: illegal base64 data at input byte 0",
-		"restrict " + edLine: `option "restrict": not implemented yet`,
+		"restrict " + edLine: `begins with "restrict", not with a type of key`,
 	} {
 		writeFile(t, path, text, 0o644)
 		_, err := Load(context.Background(), Sources{List: []string{path}})
 		if err == nil || !strings.Contains(err.Error(), "read public key "+path+": "+want+";") {
 			t.Errorf("%q: %v", text, err)
 		}
-	}
-}
-
-func TestCertificatesOfTheAgentAreNotOffered(t *testing.T) {
-	k := generate(t, "ed25519")
-	ca, err := ssh.NewSignerFromKey(generate(t, "ed25519"))
-	must(t, err)
-	cert := &ssh.Certificate{Key: public(t, k), CertType: ssh.UserCert, ValidBefore: ssh.CertTimeInfinity}
-	must(t, cert.SignCert(rand.Reader, ca))
-	ring := keyring(t, k)
-	must(t, ring.Add(agent.AddedKey{PrivateKey: k, Certificate: cert}))
-	ids := load(t, Sources{List: []string{FromAgent}, AgentSocket: serveAgent(t, ring)})
-	if keys := ids.Keys(); len(keys) != 1 || keys[0].Type != "ssh-ed25519" {
-		t.Errorf("offers %+v", keys)
 	}
 }

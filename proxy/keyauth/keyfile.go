@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -48,6 +51,13 @@ func readPublicKey(path string) (ssh.PublicKey, error) {
 		return nil, err
 	}
 	first, _, _ := bytes.Cut(text, []byte("\n"))
+	word, after := cutWord(trimBlanks(string(first)))
+	switch {
+	case isCertificate(word):
+		return nil, fmt.Errorf("%s is a certificate: name its key, and it is found beside it", path)
+	case after != "" && !isKeyType(word):
+		return nil, fmt.Errorf("read public key %s: begins with %s, not with a type of key", path, excerpt(word))
+	}
 	entry, err := parseLine(string(first))
 	switch {
 	case err != nil:
@@ -56,6 +66,42 @@ func readPublicKey(path string) (ssh.PublicKey, error) {
 		return nil, fmt.Errorf("read public key %s: no key in its first line", path)
 	}
 	return entry.key, nil
+}
+
+// certificatePath is where ssh-keygen -s puts the certificate of the key whose
+// private or public file is at path.
+func certificatePath(path string) string { return strings.TrimSuffix(path, ".pub") + "-cert.pub" }
+
+// readCertificate reads the certificate of the key pub. Nil: there is none.
+func readCertificate(path string, pub []byte) (*ssh.Certificate, error) {
+	text, err := readKeyFile(path, false)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	_, rest := cutWord(trimBlanks(string(first)))
+	encoded, _ := cutWord(strings.TrimSuffix(rest, "\r"))
+	blob, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no certificate: %w", path, err)
+	}
+	key, err := ssh.ParsePublicKey(blob)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no certificate: %w", path, err)
+	}
+	cert, ok := key.(*ssh.Certificate)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%s is no certificate", path)
+	case cert.CertType != ssh.UserCert:
+		return nil, fmt.Errorf("%s is not a user's certificate", path)
+	case !bytes.Equal(cert.Key.Marshal(), pub):
+		return nil, fmt.Errorf("%s is for another key than the one beside it", path)
+	}
+	return cert, nil
 }
 
 // readKeyFile reads a whole file. A private one must be closed to everyone but

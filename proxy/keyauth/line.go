@@ -11,8 +11,9 @@ import (
 
 // entry is one line of an authorized_keys file.
 type entry struct {
-	key   ssh.PublicKey // nil: the line has none
-	grant Grant         // without its place
+	key     ssh.PublicKey // nil: the line has none
+	terms   terms
+	comment string
 }
 
 // parseLine reads one line of an authorized_keys file. A blank line and a
@@ -38,9 +39,9 @@ func parseLine(line string) (entry, error) {
 	}
 
 	e := entry{}
-	optsErr = applyOptions(&e.grant, opts)
-	key, comment, err := parseKey(word, after)
-	e.key, e.grant.Comment = key, comment
+	e.terms, optsErr = readTerms(opts)
+	var err error
+	e.key, e.comment, err = parseKey(word, after)
 	// What is wrong with the options tells more where the line is no key line at
 	// all.
 	if optsErr != nil {

@@ -16,62 +16,68 @@ type option struct {
 // optionRule is what an option means here.
 type optionRule struct {
 	valued bool // name="value", else the name alone
-	// apply changes what the line grants. Its error refuses the line.
-	apply func(g *Grant, value string) error
+	// apply changes the line's terms. Its error refuses the line.
+	apply func(t *terms, value string) error
 }
 
 // optionRules knows every option of sshd(8). An option that is not in it
-// refuses its line, as does one that is in it and cannot be honoured yet: to
-// ignore it would give a key more than its line says.
+// refuses its line: to ignore it could give a key more than its line says.
 var optionRules = map[string]optionRule{
-	"agent-forwarding":    {false, notYet},
-	"cert-authority":      {false, notYet},
-	"command":             {true, refuse("a forced command must not get raw TCP")},
-	"environment":         {true, notYet},
-	"expiry-time":         {true, notYet},
-	"from":                {true, notYet},
-	"no-agent-forwarding": {false, notYet},
-	"no-port-forwarding":  {false, notYet},
-	"no-pty":              {false, notYet},
-	"no-touch-required":   {false, notYet},
-	"no-user-rc":          {false, notYet},
-	"no-x11-forwarding":   {false, notYet},
-	"permitlisten":        {true, refuse("a key for listening ports must not get raw TCP")},
-	"permitopen":          {true, notYet},
-	"port-forwarding":     {false, notYet},
-	"principals":          {true, notYet},
-	"pty":                 {false, notYet},
-	"restrict":            {false, notYet},
-	"tunnel":              {true, refuse("a key for a tunnel device must not get raw TCP")},
-	"user-rc":             {false, notYet},
-	"verify-required":     {false, notYet},
-	"x11-forwarding":      {false, notYet},
+	// About what a line gives here: TCP connections, and who may ask for them.
+	"cert-authority":     {false, func(t *terms, _ string) error { t.authority = true; return nil }},
+	"expiry-time":        {true, (*terms).setUntil},
+	"from":               {true, (*terms).setFrom},
+	"no-port-forwarding": {false, func(t *terms, _ string) error { t.forbidden = "no-port-forwarding"; return nil }},
+	"no-touch-required":  {false, func(t *terms, _ string) error { t.noTouch = true; return nil }},
+	"permitopen":         {true, (*terms).addPermitOpen},
+	"port-forwarding":    {false, func(t *terms, _ string) error { t.forbidden = ""; return nil }},
+	"principals":         {true, (*terms).setPrincipals},
+	"restrict":           {false, func(t *terms, _ string) error { t.forbidden = "restrict"; return nil }},
+	"verify-required":    {false, func(t *terms, _ string) error { t.verify = true; return nil }},
+
+	// Whoever wrote them did not mean to give TCP connections.
+	"command":      {true, refuse("a forced command must not get raw TCP")},
+	"permitlisten": {true, refuse("a key for listening ports must not get raw TCP")},
+	"tunnel":       {true, refuse("a key for a tunnel device must not get raw TCP")},
+
+	// About a login. There is none here: what they give is not given anyway, and
+	// what they take away is not there.
+	"agent-forwarding":    {false, noMeaning},
+	"environment":         {true, noMeaning},
+	"no-agent-forwarding": {false, noMeaning},
+	"no-pty":              {false, noMeaning},
+	"no-user-rc":          {false, noMeaning},
+	"no-x11-forwarding":   {false, noMeaning},
+	"pty":                 {false, noMeaning},
+	"user-rc":             {false, noMeaning},
+	"x11-forwarding":      {false, noMeaning},
 }
 
-func notYet(*Grant, string) error { return errors.New("not implemented yet") }
+func noMeaning(*terms, string) error { return nil }
 
-func refuse(why string) func(*Grant, string) error {
-	return func(*Grant, string) error { return fmt.Errorf("refused: %s", why) }
+func refuse(why string) func(*terms, string) error {
+	return func(*terms, string) error { return fmt.Errorf("refused: %s", why) }
 }
 
-// applyOptions changes g as opts say. Its error names the first option that
-// refuses the line.
-func applyOptions(g *Grant, opts []option) error {
+// readTerms returns what opts say together. Its error names the first option
+// that refuses the line.
+func readTerms(opts []option) (terms, error) {
+	var t terms
 	for _, o := range opts {
 		rule, known := optionRules[o.name]
 		switch {
 		case !known:
-			return fmt.Errorf("unknown option %q", o.name)
+			return t, fmt.Errorf("unknown option %q", o.name)
 		case rule.valued && !o.valued:
-			return fmt.Errorf("option %q needs a value: %s=\"...\"", o.name, o.name)
+			return t, fmt.Errorf("option %q needs a value: %s=\"...\"", o.name, o.name)
 		case !rule.valued && o.valued:
-			return fmt.Errorf("option %q takes no value", o.name)
+			return t, fmt.Errorf("option %q takes no value", o.name)
 		}
-		if err := rule.apply(g, o.value); err != nil {
-			return fmt.Errorf("option %q: %w", o.name, err)
+		if err := rule.apply(&t, o.value); err != nil {
+			return t, fmt.Errorf("option %q: %w", o.name, err)
 		}
 	}
-	return nil
+	return t, t.check()
 }
 
 // parseOptions reads the options that s starts with, up to the first blank

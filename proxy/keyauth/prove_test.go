@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,7 +40,7 @@ func TestKeyIsProvenOverTLS(t *testing.T) {
 				if want := ssh.FingerprintSHA256(public(t, k)); o.who.Fingerprint != want || o.who.Ticket != 0 {
 					t.Errorf("authenticated %+v, want %s by key", o.who, want)
 				}
-				if o.who.Grant != (Grant{File: "list", Line: 1}) {
+				if !reflect.DeepEqual(o.who.Grant, Grant{File: "list", Line: 1}) {
 					t.Errorf("grant %+v", o.who.Grant)
 				}
 				if *o.welcome != *o.sent || o.welcome.Secret == (wire.Secret{}) {
@@ -55,6 +56,13 @@ type hardware struct {
 	agent.ExtendedAgent
 	priv  ed25519.PrivateKey
 	flags byte
+}
+
+func newHardware(t *testing.T, flags byte) *hardware {
+	t.Helper()
+	_, priv, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	return &hardware{agent.NewKeyring().(agent.ExtendedAgent), priv, flags}
 }
 
 func (h *hardware) public() ssh.PublicKey {
@@ -82,9 +90,7 @@ func (h *hardware) SignWithFlags(_ ssh.PublicKey, data []byte, _ agent.Signature
 
 func TestSecurityKeyIsProvenWithATouchOnly(t *testing.T) {
 	for touch, want := range map[byte]Reason{1: "", 0: ReasonBadSignature} {
-		_, priv, err := ed25519.GenerateKey(rand.Reader)
-		must(t, err)
-		h := &hardware{agent.NewKeyring().(agent.ExtendedAgent), priv, touch}
+		h := newHardware(t, touch)
 		ids := load(t, Sources{List: []string{FromAgent}, AgentSocket: serveAgent(t, h)})
 		o := handshake(t, connect(t, relayCert(t)), ids, &Verifier{Authorizer: accept(h.public())})
 		var got Reason

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 )
 
@@ -85,55 +84,22 @@ func openness(path string, file fs.FileInfo, l look) error {
 
 // readTable reads the file at path, which l has seen. It returns old if that is
 // the same version.
-func readTable(path string, l look, old keyTable) keyTable {
+func readTable(path, account string, l look, old *keyTable) *keyTable {
 	text, err := readAuthorizedKeys(path, l)
 	if err != nil {
 		// The path stands in the problem already.
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			err = fmt.Errorf("%s: %w", p.Op, p.Err)
 		}
-		return keyTable{unread: true, problems: []Problem{{File: path, Text: "authorizes nobody: " + err.Error()}}}
+		return &keyTable{unread: true, problems: []Problem{{File: path, Text: "authorizes nobody: " + err.Error()}}}
 	}
-	t := keyTable{rows: map[string]row{}, sum: sha256.Sum256(text)}
-	if old.rows != nil && old.sum == t.sum {
+	sum := sha256.Sum256(text)
+	if old != nil && !old.unread && old.sum == sum {
 		return old
 	}
-	beyond, n := 0, 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		err := t.add(strings.TrimSuffix(line, "\n"), Grant{File: path, Line: n})
-		switch {
-		case err != nil && len(t.problems) < maxProblems:
-			t.problems = append(t.problems, Problem{File: path, Line: n, Text: err.Error()})
-		case err != nil:
-			beyond++
-		}
-	}
-	if beyond > 0 {
-		t.problems = append(t.problems, Problem{File: path, Text: fmt.Sprintf("%d more lines are refused", beyond)})
-	}
+	t := parseTable(path, account, string(text), nil)
+	t.sum = sum
 	return t
-}
-
-// add adds the line that stands at place.
-func (t *keyTable) add(line string, place Grant) error {
-	if len(line) > maxLine {
-		return fmt.Errorf("line of %d bytes, at most %d", len(line), maxLine)
-	}
-	e, err := parseLine(line)
-	if e.key == nil {
-		return err
-	}
-	blob := string(e.key.Marshal())
-	if first, ok := t.rows[blob]; ok {
-		if err == nil && first.refused {
-			err = fmt.Errorf("the same key is refused on line %d, and its first line counts", first.grant.Line)
-		}
-		return err
-	}
-	e.grant.File, e.grant.Line = place.File, place.Line
-	t.rows[blob] = row{grant: e.grant, refused: err != nil}
-	return err
 }
 
 // readAuthorizedKeys returns the bytes of the file if it may be believed.

@@ -81,9 +81,10 @@ func parseSSHSIG(blob []byte) (*sshsig, error) {
 	return s, nil
 }
 
-// checkProof tells why proof is no valid signature for b by the key pub, which
-// was offered as the bytes of offered.
-func checkProof(proof, offered []byte, pub ssh.PublicKey, b Binding) error {
+// checkProof tells why proof is no valid signature for b by the key pub, or by the
+// key of the certificate pub, which was offered as the bytes of offered. Of a
+// security key it asks what g asks.
+func checkProof(proof, offered []byte, pub ssh.PublicKey, b Binding, g *Grant) error {
 	s, err := parseSSHSIG(proof)
 	if err != nil {
 		return err
@@ -95,10 +96,14 @@ func checkProof(proof, offered []byte, pub ssh.PublicKey, b Binding) error {
 	if err := ssh.Unmarshal(s.Signature, &sig); err != nil {
 		return errors.New("malformed signature")
 	}
+	pub = plainKey(pub)
 	if err := checkSignatureFormat(pub.Type(), sig.Format); err != nil {
 		return err
 	}
-	if len(sig.Rest) > 0 && !isSecurityKey(pub.Type()) {
+	if isSecurityKey(pub.Type()) {
+		return checkSecurityKey(pub, toBeSigned(b.message()), &sig, g)
+	}
+	if len(sig.Rest) > 0 {
 		return errors.New("bytes after the signature")
 	}
 	return pub.Verify(toBeSigned(b.message()), &sig)

@@ -74,7 +74,7 @@ func TestProofVector(t *testing.T) {
 	if !bytes.Equal(blob, v("signature")) {
 		t.Errorf("signature %x, want %x", blob, v("signature"))
 	}
-	if err := checkProof(v("signature"), v("key"), public(t, private), b); err != nil {
+	if err := checkProof(v("signature"), v("key"), public(t, private), b, &Grant{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -23,6 +25,15 @@ type Grant struct {
 	Line int
 	// Comment is what follows the key on the line. Often empty.
 	Comment string
+	// PermitOpen lists the targets that the key may open connections to, as far as
+	// the relay allows them. Nil: whatever the relay allows. See Permits.
+	PermitOpen []PermitOpen
+	// Until is when the line expires. Zero: never.
+	Until time.Time
+	// NoTouch accepts the signature of a security key that nobody touched, and
+	// VerifyUser wants one that has verified its user (a PIN, a finger). Neither
+	// means anything for other keys.
+	NoTouch, VerifyUser bool
 }
 
 // Identity is who has been authenticated.
@@ -30,10 +41,13 @@ type Identity struct {
 	// == would panic on what some keys are made of, so that it does not compile.
 	_ [0]func()
 
-	// Fingerprint is the key's, as ssh-keygen -l shows it: SHA256:... Two
-	// identities are the same if their fingerprints are.
+	// Fingerprint names the identity. For a key it is the key's, as ssh-keygen -l
+	// shows it: SHA256:... For a certificate it is its authority's with the key
+	// id: CA SHA256:... id "...". Two identities are the same if their
+	// fingerprints are. It is safe to print.
 	Fingerprint string
-	// Key is the proven key, for asking the Authorizer again later.
+	// Key is the proven key, or a certificate (*ssh.Certificate), for asking the
+	// Authorizer again later.
 	Key ssh.PublicKey
 	// Grant is what the key may do, as of its authentication.
 	Grant Grant
@@ -49,7 +63,28 @@ type Identity struct {
 type Authorizer interface {
 	// Authorize returns what key may do if its owner comes from addr, and
 	// whether it may do anything at all.
+	//
+	// The key may be a certificate (*ssh.Certificate). Its signature by its own
+	// SignatureKey, its type and its time have been checked, and that its options
+	// are known ones; not whether that authority is to be trusted, nor for which
+	// principals, nor its source-address.
 	Authorize(key ssh.PublicKey, addr netip.Addr) (Grant, bool)
+}
+
+// A Rechecker is an Authorizer that can say who is not authorized any more. One
+// that cannot is asked when a link comes in, and its first answer stands for as
+// long as the link does.
+type Rechecker interface {
+	Authorizer
+	// Version looks whether anything has changed. It returns another number than
+	// before when Recheck may answer otherwise than it did, but for lines that
+	// expire (Grant.Until). It is to be called every few seconds and does not
+	// wait for anything but a file.
+	Version() uint64
+	// Recheck is Authorize for somebody who was authorized before, as of the last
+	// Version. It forgives a list that cannot be read for a moment, and waits for
+	// nothing.
+	Recheck(key ssh.PublicKey, addr netip.Addr) (Grant, bool)
 }
 
 // Reason tells in one word why an authentication failed. The set is fixed: it
@@ -182,16 +217,17 @@ func (v *Verifier) verifyKey(rw io.ReadWriter, p Peer, o *wire.Offer) (Identity,
 	if !ok {
 		return Identity{}, v.failRead(rw, wire.Unexpected(m), false)
 	}
-	id := Identity{Fingerprint: ssh.FingerprintSHA256(key), Key: key}
-	if err := checkProof(proof.Signature, o.Keys[i], key, p.Binding); err != nil {
-		return Identity{}, v.deny(rw, ReasonBadSignature, wire.CodeNotAllowed, "signature not accepted",
-			fmt.Errorf("check signature of %s: %w", id.Fingerprint, err))
-	}
+	id := Identity{Fingerprint: identityName(key), Key: key}
 	// Once more: while a person looked for the key to touch, its line may have
-	// gone.
-	if id.Grant, ok = v.Authorizer.Authorize(key, p.Addr); !ok {
+	// gone, or its time.
+	id.Grant, ok = v.Authorizer.Authorize(key, p.Addr)
+	if err := checkOffered(key); err != nil || !ok {
 		return Identity{}, v.deny(rw, ReasonNoKey, wire.CodeNotAllowed, "key not authorized",
 			fmt.Errorf("%s is no longer authorized", id.Fingerprint))
+	}
+	if err := checkProof(proof.Signature, o.Keys[i], key, p.Binding, &id.Grant); err != nil {
+		return Identity{}, v.deny(rw, ReasonBadSignature, wire.CodeNotAllowed, "signature not accepted",
+			fmt.Errorf("check signature of %s: %w", id.Fingerprint, err))
 	}
 	return id, nil
 }
@@ -200,16 +236,43 @@ func (v *Verifier) verifyKey(rw io.ReadWriter, p Peer, o *wire.Offer) (Identity,
 // Whatever is no key of an accepted type is passed over: a newer proxy may
 // offer more than this relay knows.
 func (v *Verifier) pick(o *wire.Offer, addr netip.Addr) (int, ssh.PublicKey) {
+	var keys []ssh.PublicKey
+	var index []int // of keys, in the offer
 	for i, blob := range o.Keys {
 		key, err := ssh.ParsePublicKey(blob)
-		if err != nil || checkKeyType(key) != nil {
-			continue
-		}
-		if _, ok := v.Authorizer.Authorize(key, addr); ok {
-			return i, key
+		if err == nil && checkOffered(key) == nil {
+			keys, index = append(keys, key), append(index, i)
 		}
 	}
+	if i := v.firstAuthorized(keys, addr); i >= 0 {
+		return index[i], keys[i]
+	}
 	return 0, nil
+}
+
+// picker is an Authorizer that wants to see all keys of an OFFER before it asks
+// further.
+type picker interface {
+	// pick returns the index of the first key that is authorized, or -1.
+	pick(keys []ssh.PublicKey, addr netip.Addr) int
+}
+
+func (v *Verifier) firstAuthorized(keys []ssh.PublicKey, addr netip.Addr) int {
+	if p, ok := v.Authorizer.(picker); ok {
+		return p.pick(keys, addr)
+	}
+	return slices.IndexFunc(keys, func(key ssh.PublicKey) bool {
+		_, ok := v.Authorizer.Authorize(key, addr)
+		return ok
+	})
+}
+
+// checkOffered tells why key is never accepted, whoever is authorized.
+func checkOffered(key ssh.PublicKey) error {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		return checkCertificate(cert, time.Now())
+	}
+	return checkKeyType(key)
 }
 
 // deny tells the proxy and returns the error. Whether the proxy hears it makes

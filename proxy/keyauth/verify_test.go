@@ -97,7 +97,7 @@ func TestProofIsCheckedInEveryField(t *testing.T) {
 		}), `signature format "ssh-dss" is not accepted for a key of type ssh-ed25519`},
 	} {
 		got := ""
-		if err := checkProof(c.proof, c.key.PublicKey().Marshal(), c.key.PublicKey(), b); err != nil {
+		if err := checkProof(c.proof, c.key.PublicKey().Marshal(), c.key.PublicKey(), b, &Grant{}); err != nil {
 			got = err.Error()
 		}
 		if got != c.want {

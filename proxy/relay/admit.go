@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/link"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/splice"
@@ -19,23 +21,26 @@ import (
 
 // peer is one proxy while its link lives.
 type peer struct {
-	r        *Relay
-	conn     *transport.Conn
-	person   *person // whose links share their limits
-	link     *link.Link
-	log      *slog.Logger
-	sessions sync.WaitGroup
-	gate     gate // sessions opened on this link
-	asking   gate // carriers that have not said what they are for
+	r         *Relay
+	conn      *transport.Conn
+	person    *person // whose links share their limits
+	link      *link.Link
+	log       *slog.Logger
+	sessions  sync.WaitGroup
+	gate      gate // sessions opened on this link
+	asking    gate // carriers that have not said what they are for
+	turnOut   context.CancelCauseFunc
+	turnedOut atomic.Bool
 }
 
 // accept takes carriers at once, and dials afterwards: a proxy's yamux must not
-// wait for a target.
-func (p *peer) accept(ctx context.Context) {
+// wait for a target. It ends with staying, what it has begun with ctx: a session
+// may have moved to another link.
+func (p *peer) accept(ctx, staying context.Context) {
 	p.gate = make(gate, p.r.cfg.Limits.SessionsPerLink)
 	p.asking = make(gate, p.r.cfg.Limits.SessionsPerLink)
 	for {
-		c, err := p.link.Accept(ctx)
+		c, err := p.link.Accept(staying)
 		if err != nil {
 			return
 		}
@@ -95,7 +100,13 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		return
 	}
 	defer p.gate.leave()
-	h := &held{owner: owner, who: p.conn.Identity, reached: make(chan struct{})}
+	grant, ok := p.r.grantNow(p.conn.Identity, p.conn.Addr)
+	if !ok {
+		p.refuseOpen(req, wire.CodeNotAllowed, revokedText)
+		return
+	}
+	h := &held{owner: owner, reached: make(chan struct{})}
+	h.carriedBy(p.conn.Identity, p.conn.Addr)
 	_, _ = rand.Read(h.secret[:]) // never fails
 	switch known, dead, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
 	case known != nil:
@@ -115,7 +126,7 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		return
 	}
 	log := p.log.With("session", req.Open.ID.String(), "target", req.Open.Target.String())
-	target, err := p.dial(ctx, req)
+	target, err := p.dial(ctx, req, &grant)
 	p.opened(err)
 	if err != nil {
 		refused := refusal(err)
@@ -126,6 +137,7 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 	h.s = session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Memory: h.memory, Trace: &p.r.cfg.Trace.Session}, req.Open)
 	close(h.reached)
 	p.r.tasks.Go(func() { p.r.carry(ctx, h, target, log) })
+	p.r.recheckSession(h) // the dial may have taken long
 	p.attach(ctx, req, h)
 }
 
@@ -202,6 +214,7 @@ func (p *peer) resume(ctx context.Context, req *session.Request, owner string) {
 // keeps it for the window.
 func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 	turn := req.Generation()
+	h.carriedBy(p.conn.Identity, p.conn.Addr)
 	h.attached(turn)
 	linkLife := context.WithoutCancel(ctx) // a reset is to be heard; the link ends the carrier
 	if err := h.s.Answer(linkLife, req, h.secret); err == nil {
@@ -224,7 +237,11 @@ func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 // dial reaches the target of req, as long as the proxy still wants it: until its
 // carrier ends while the link lives. A lost link is no reason to stop, since the
 // proxy will ask again.
-func (p *peer) dial(ctx context.Context, req *session.Request) (net.Conn, error) {
+func (p *peer) dial(ctx context.Context, req *session.Request, grant *keyauth.Grant) (net.Conn, error) {
+	target := req.Open.Target
+	if err := grant.Permits(target.Host, target.Port); err != nil {
+		return nil, p.r.cfg.Dialer.notAllowed(target, err)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req.Watch(func() {
@@ -235,10 +252,10 @@ func (p *peer) dial(ctx context.Context, req *session.Request) (net.Conn, error)
 		}
 	})
 	if err := p.person.dials.wait(ctx, p.r.cfg.Dialer.timeout()); err != nil {
-		return nil, p.r.cfg.Dialer.dialError(req.Open.Target, err)
+		return nil, p.r.cfg.Dialer.dialError(target, err)
 	}
 	defer p.person.dials.leave()
-	return p.r.cfg.Dialer.Dial(ctx, req.Open.Target)
+	return p.r.cfg.Dialer.Dial(ctx, target)
 }
 
 // errGivenUp is why a dial ends when the proxy has left.
@@ -296,6 +313,8 @@ func endReason(joined, ended error) string {
 	switch {
 	case errors.Is(ended, errExpired):
 		return "expired"
+	case errors.Is(ended, errRevoked):
+		return wire.CodeRevoked.String()
 	case errors.As(ended, &reset):
 		return reset.Code.String()
 	case errors.As(ended, &lost):

@@ -49,6 +49,11 @@ func (d *Dialer) dialError(target wire.Target, err error) *DialError {
 	return &DialError{Code: dialCode(err), Target: target.String(), Relay: d.Relay, Within: d.timeout(), Err: err}
 }
 
+// notAllowed is the refusal of a target that the relay would dial for others.
+func (d *Dialer) notAllowed(target wire.Target, why error) *DialError {
+	return d.dialError(target, fmt.Errorf("%w: %w", errNotAllowed, why))
+}
+
 // Error is for the relay's own log.
 func (e *DialError) Error() string { return fmt.Sprintf("dial %q: %v", e.Target, e.Err) }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -19,8 +20,7 @@ var errExpired = errors.New("nobody came back for the session in time")
 
 // held is a session that this relay holds, attached or not.
 type held struct {
-	owner   string // the fingerprint of the key it belongs to
-	who     keyauth.Identity
+	owner   string          // the fingerprint of who it belongs to
 	secret  wire.Secret     // its ticket's
 	memory  *session.Memory // the key's account; set by add
 	reached chan struct{}   // closed when the dial has ended
@@ -30,7 +30,24 @@ type held struct {
 	turn   uint64     // the newest carrier's generation
 	timer  *time.Timer
 	since  time.Time // when the last one was lost; zero: there is one, or none yet
-	ending bool      // the relay shuts down
+	ending bool      // it has been told to end, whoever comes back
+	who    keyauth.Identity
+	from   netip.Addr // where its last link comes from
+}
+
+// carriedBy notes who carries the session on, and from where: its owner, perhaps
+// with another certificate.
+func (h *held) carriedBy(who keyauth.Identity, from netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.who, h.from = who, from
+}
+
+// carrier is who carried the session last, and from where.
+func (h *held) carrier() (who keyauth.Identity, from netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.who, h.from
 }
 
 // detachedSince is since when the session has had no carrier. ok is false when it
@@ -84,18 +101,24 @@ func (h *held) detached(turn uint64, window time.Duration) {
 	})
 }
 
-// farewellTime is how long an attached session may take to tell that the relay
-// ends.
+// farewellTime is how long an attached session may take to tell that it has been
+// ended here.
 const farewellTime = farewell / 2
 
 // shutDown ends the session with the relay.
 func (h *held) shutDown() {
-	h.s.Reset(wire.CodeShuttingDown, "the relay shuts down")
+	h.end(wire.CodeShuttingDown, "the relay shuts down", errExpired)
+}
+
+// end resets the session. Where there is nobody to be told, err is why it is
+// given up.
+func (h *held) end(code wire.Code, message string, err error) {
+	h.s.Reset(code, message)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ending = true
 	if h.timer != nil {
 		h.timer.Stop()
 	}
-	h.timer = time.AfterFunc(farewellTime, func() { h.s.Abandon(errExpired) }) // nobody is there to be told
+	h.timer = time.AfterFunc(farewellTime, func() { h.s.Abandon(err) })
 }

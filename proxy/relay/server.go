@@ -22,7 +22,8 @@ import (
 // Config is how a relay works. Transport and Dialer are required.
 type Config struct {
 	// Transport authenticates proxies. Its Hello.Instance and its Verifier's Ticket
-	// are filled in.
+	// are filled in. If the Verifier's Authorizer is a keyauth.Rechecker, links and
+	// sessions of keys that are no longer authorized end within seconds.
 	Transport *transport.Server
 	// Dialer reaches targets.
 	Dialer *Dialer
@@ -73,6 +74,7 @@ type Relay struct {
 
 	tickets    *tickets
 	authorizer keyauth.Authorizer
+	links      links // that are up
 }
 
 // New returns a relay.
@@ -120,6 +122,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	defer cancel(nil)
 	failed := make(chan error, len(listeners))
 	r.tasks.Go(func() { r.watchMemory(ctx) })
+	r.tasks.Go(func() { r.watchKeys(ctx) })
 	for _, ln := range listeners {
 		stop := context.AfterFunc(ctx, func() { ln.Close() })
 		defer stop()
@@ -271,9 +274,16 @@ func (r *Relay) redeem(kind wire.TicketKind, id wire.ID, addr netip.Addr) (wire.
 		find = r.held.ticket
 	}
 	secret, who, ok := find(id)
-	if ok {
-		who.Grant, ok = r.authorizer.Authorize(who.Key, addr)
+	if !ok {
+		return secret, who, false
 	}
+	if list, isRechecker := r.authorizer.(keyauth.Rechecker); isRechecker {
+		list.Version()
+		if who.Grant, ok = list.Recheck(who.Key, addr); ok {
+			return secret, who, true
+		}
+	}
+	who.Grant, ok = r.authorizer.Authorize(who.Key, addr)
 	return secret, who, ok
 }
 
@@ -311,19 +321,26 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	linkCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	ended := make(chan struct{})
-	p.sessions.Go(func() { p.accept(ctx) })
+	// Whose key is not authorized any more is told to go, as when the relay ends.
+	staying, turnOut := context.WithCancelCause(ctx)
+	defer turnOut(nil)
+	p.turnOut = turnOut
+	r.links.add(p)
+	defer r.links.remove(p)
+	r.recheckLink(p) // since its key was proven
+	p.sessions.Go(func() { p.accept(ctx, staying) })
 	r.tasks.Go(func() {
 		p.sessions.Wait()
 		close(ended)
 	})
-	defer context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(staying, func() {
 		late := time.NewTimer(farewell)
 		defer late.Stop()
 		select {
 		case <-ended:
 		case <-late.C:
 		}
-		cancel(context.Cause(ctx))
+		cancel(context.Cause(staying))
 	})()
 	lost := p.link.Run(linkCtx)
 	<-ended

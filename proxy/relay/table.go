@@ -2,6 +2,8 @@ package relay
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +120,15 @@ func (t *table) ticket(id wire.ID) (wire.Secret, keyauth.Identity, bool) {
 	if h == nil {
 		return wire.Secret{}, keyauth.Identity{}, false
 	}
-	return h.secret, h.who, true
+	who, _ := h.carrier()
+	return h.secret, who, true
+}
+
+// all returns the sessions that are held now.
+func (t *table) all() []*held {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.live))
 }
 
 // find tells what is known of a session.

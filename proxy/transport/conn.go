@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -28,6 +29,9 @@ type Conn struct {
 	Fingerprint string
 	// Identity is the proxy's, at the relay's end.
 	Identity keyauth.Identity
+	// Addr is where the proxy comes from, at the relay's end. Invalid where a
+	// connection has no address.
+	Addr netip.Addr
 	// Ticket is what the relay handed out, at the proxy's end, for later links.
 	Ticket keyauth.Ticket
 }

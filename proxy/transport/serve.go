@@ -61,7 +61,7 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, door Door) (*
 	}
 	meter.SetDeadline(time.Now().Add(timeout)) // absolute: a trickle does not extend it
 
-	c := &Conn{Meter: meter, Fingerprint: s.Key.Fingerprint}
+	c := &Conn{Meter: meter, Fingerprint: s.Key.Fingerprint, Addr: remoteAddr(meter)}
 	c.Conn = tls.Server(meter, &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{wire.ALPN},
@@ -96,7 +96,7 @@ func (s *Server) handshake(ctx context.Context, meter *link.Meter, door Door) (*
 	}
 	c.Identity, err = s.Verifier.Verify(c.Conn, keyauth.Peer{
 		Binding: b,
-		Addr:    remoteAddr(meter),
+		Addr:    c.Addr,
 		Picked: func() {
 			meter.SetDeadline(time.Now().Add(SignatureTimeout))
 			if door.Picked != nil {
