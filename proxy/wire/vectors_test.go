@@ -421,20 +421,26 @@ func TestEveryFieldIsInItsMessagesTable(t *testing.T) {
 	}
 }
 
-// TestNamedTestsExist: what §10 says is held by a test is.
+// TestNamedTestsExist: what two pages say is held by a test is.
 func TestNamedTestsExist(t *testing.T) {
+	const securityFile = "../../docs/security.md"
+	security, err := os.ReadFile(securityFile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	named := regexp.MustCompile("`(\\w+)\\.((?:Test|Fuzz)\\w+)`")
-	count := 0
-	for _, line := range section(t, "## 10 Invariants") {
-		for _, m := range named.FindAllStringSubmatch(line, -1) {
-			count++
+	for file, text := range map[string]string{
+		protocolFile: strings.Join(section(t, "## 10 Invariants"), "\n"), securityFile: string(security),
+	} {
+		all := named.FindAllStringSubmatch(text, -1)
+		for _, m := range all {
 			if !hasTest(t, m[1], m[2]) {
-				t.Errorf("%s names %s.%s", protocolFile, m[1], m[2])
+				t.Errorf("%s names %s.%s", file, m[1], m[2])
 			}
 		}
-	}
-	if count == 0 {
-		t.Error("no test is named")
+		if len(all) < 10 {
+			t.Errorf("%s: only %d tests are named", file, len(all))
+		}
 	}
 }
 
