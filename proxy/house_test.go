@@ -32,6 +32,7 @@ import (
 // house is a proxy and a relay with everything between them, in virtual time.
 type house struct {
 	client *client.Client
+	relay  *relay.Relay
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
@@ -160,6 +161,7 @@ func build(t *testing.T, o options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.relay = r
 	proxyTrace := trace
 	proxyTrace.Suspected = func(link.Reason) { h.doubts.Add(1) }
 	ln := newListener()

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -14,7 +15,8 @@ func TestMain(m *testing.M) {
 // TestScripts: testdata/*.txtar are the command's contract, one promise each.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("SSH_AUTH_SOCK", "")
@@ -23,4 +25,19 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(env.WorkDir+"/.ssh", 0o700)
 		},
 	})
+}
+
+// await FILE waits until a program in the background has made it.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await FILE")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s is not there", args[0])
+		}
+	}
 }

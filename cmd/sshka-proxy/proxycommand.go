@@ -37,6 +37,7 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGTERM)
 	defer stop()
 
+	u.failed = func(text string) { keepLastError(lastErrorFile(os.Getenv), host, port, text) }
 	target, err := client.NewTarget(host, port)
 	if err != nil {
 		return u.fail(usageError{err}, "")

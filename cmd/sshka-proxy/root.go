@@ -57,7 +57,12 @@ func run(args []string, u *ui) int {
 	}
 	root := command(u)
 	root.SetArgs(args)
-	if err := root.ExecuteContext(context.Background()); err != nil {
+	err := root.ExecuteContext(context.Background())
+	var said statusError
+	switch {
+	case errors.As(err, &said):
+		return int(said)
+	case err != nil:
 		return u.fail(err, "")
 	}
 	return exitDone
@@ -134,12 +139,22 @@ func command(u *ui) *cobra.Command {
 			return demo(cmd.Context(), cmd.OutOrStdout(), time.Second)
 		},
 	})
+	root.AddCommand(statusCommand(&f, u, noOperands), checkCommand(&f, u))
 	return root
 }
 
 // load reads the configuration and lets the environment and the flags have their
-// say.
+// say. A relay must be set.
 func (f *flags) load() (*config.File, error) {
+	file, err := f.read()
+	if err == nil && file.Proxy.Relay == "" {
+		return nil, usageError{errors.New("no relay set: sshka-proxy init HOST, --relay HOST, or --relay direct")}
+	}
+	return file, err
+}
+
+// read is load where no relay need be set.
+func (f *flags) read() (*config.File, error) {
 	file, err := config.Load(config.Find(f.config, os.Getenv), os.Getenv)
 	if err != nil {
 		return nil, usageError{err}
@@ -157,9 +172,6 @@ func (f *flags) load() (*config.File, error) {
 		if err := file.Proxy.Heartbeat.SetInterval(f.interval); err != nil {
 			return nil, usageError{fmt.Errorf("--interval: %w", err)}
 		}
-	}
-	if file.Proxy.Relay == "" {
-		return nil, usageError{errors.New("no relay set: sshka-proxy init HOST, --relay HOST, or --relay direct")}
 	}
 	return file, nil
 }

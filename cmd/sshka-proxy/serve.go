@@ -38,7 +38,7 @@ func serve(ctx context.Context, f *flags) error {
 		file.Proxy.Log.Level = config.Level(slog.LevelDebug)
 	}
 	log := file.Proxy.Log.Logger(os.Stderr)
-	d := &daemon{file: file, log: log, metrics: metrics.New(metrics.Config{
+	d := &daemon{file: file, log: log, began: time.Now(), metrics: metrics.New(metrics.Config{
 		Role: metrics.RoleProxy, Version: proxy.Version, Heartbeat: file.Proxy.Heartbeat.Policy(),
 	})}
 	return d.run(ctx)
@@ -53,6 +53,10 @@ type daemon struct {
 	dial inbound.Dial
 	link client.Carriers // nil: none
 	up   func() error
+
+	began    time.Time
+	snapshot func() *status.Snapshot // nil: there is no link to tell of
+	guests   *inbound.Socket         // nil: there is no socket
 }
 
 // run starts everything and ends with the first that fails, or with ctx.
@@ -93,7 +97,7 @@ func (d *daemon) reach(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return usageError{err}
 	}
-	d.dial, d.link, d.up = c.DialContext, c, c.Up
+	d.dial, d.link, d.up, d.snapshot = c.DialContext, c, c.Up, c.Snapshot
 	group.Go(func() error { return c.Run(ctx) })
 	return nil
 }
@@ -168,7 +172,8 @@ func (d *daemon) socket(ctx context.Context, group *errgroup.Group) error {
 		return d.file.Errorf("proxy.socket", "%w", err)
 	}
 	d.log.Info("listening", "socket", d.file.Proxy.Socket)
-	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.link.Open, Reopen: d.link.Reopen, Dial: d.dial, Log: d.log}
+	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.link.Open, Reopen: d.link.Reopen, Dial: d.dial, Status: d.status, Log: d.log}
+	d.guests = s
 	group.Go(func() error { return s.Serve(ctx, ln) })
 	return nil
 }
@@ -184,7 +189,9 @@ func (d *daemon) admin(ctx context.Context, group *errgroup.Group) error {
 		return nil
 	}
 	d.log.Info("listening", "address", ln.Addr().String(), "for", "metrics and health")
-	h := status.NewHandler(ln.Addr(), status.Config{Metrics: d.metrics.Handler(), Ready: d.up, Address: address})
+	h := status.NewHandler(ln.Addr(), status.Config{
+		Metrics: d.metrics.Handler(), Status: status.JSON(d.status), Ready: d.up, Address: address,
+	})
 	group.Go(func() error { return status.Serve(ctx, ln, h, d.log) })
 	return nil
 }

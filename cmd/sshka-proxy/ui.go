@@ -39,12 +39,21 @@ type usageError struct{ error }
 // Unwrap returns the mistake.
 func (e usageError) Unwrap() error { return e.error }
 
+// statusError is an exit status whose reason a person has been told.
+type statusError int
+
+// Error names it.
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 // ui is what a person sees.
 type ui struct {
+	out *os.File
 	err io.Writer
+	// failed is told what a person is, who may not see it. It may be nil.
+	failed func(text string)
 }
 
-func newUI(w *os.File) *ui { return &ui{err: w} }
+func newUI(w *os.File) *ui { return &ui{out: os.Stdout, err: w} }
 
 // notice is a line on something good to know.
 func (u *ui) notice(format string, args ...any) {
@@ -56,6 +65,9 @@ func (u *ui) notice(format string, args ...any) {
 func (u *ui) fail(err error, host string) int {
 	var usage usageError
 	lines := strings.Split(err.Error(), "\n")
+	if u.failed != nil {
+		u.failed(strings.Join(lines, "; "))
+	}
 	switch {
 	case errors.As(err, &usage):
 		for _, l := range lines { // one for every mistake

@@ -2,6 +2,8 @@
 // send through their links.
 //
 //	sshka-relay serve          accept links
+//	sshka-relay status         what the running relay is doing
+//	sshka-relay end            stop sessions in it
 //	sshka-relay fingerprint    print the name of this relay's key
 //	sshka-relay check          look for mistakes before serve meets them
 package main

@@ -45,13 +45,13 @@ func command(u *ui) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("no command called %q; want serve, fingerprint or check", args[0])}
+				return usageError{fmt.Errorf("no command called %q; want serve, status, end, fingerprint or check", args[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !f.version {
-				return usageError{errors.New("want a command: serve, fingerprint or check; --help tells more")}
+				return usageError{errors.New("want a command: serve, status, end, fingerprint or check; --help tells more")}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "sshka-relay %s\n", proxy.Version)
 			return nil
@@ -75,6 +75,8 @@ func command(u *ui) *cobra.Command {
 			Use: "serve", Short: "Accept links until SIGTERM or SIGINT", Args: none,
 			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &f, u) },
 		},
+		statusCommand(&f, u, none),
+		endCommand(&f, u),
 		&cobra.Command{
 			Use: "fingerprint", Short: "Print the name of this relay's key, making the key if there is none", Args: none,
 			RunE: func(_ *cobra.Command, _ []string) error { return fingerprint(&f, u) },

@@ -75,9 +75,12 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.Serve(ctx, listeners...) })
+	operate(ctx, group, r, places.Socket, log)
 	if admin != nil {
 		log.Info("listening", "address", admin.Addr().String(), "for", "metrics and health")
-		h := status.NewHandler(admin.Addr(), status.Config{Metrics: numbers.Handler(), Address: file.Relay.Admin})
+		h := status.NewHandler(admin.Addr(), status.Config{
+			Metrics: numbers.Handler(), Status: status.JSON(snapshots(r)), Address: file.Relay.Admin,
+		})
 		group.Go(func() error { return status.Serve(ctx, admin, h, log) })
 	}
 	err = group.Wait()

@@ -2,15 +2,14 @@ package main
 
 // What goes where.
 //
-// serve logs to stderr and prints nothing. fingerprint and check print their
-// result to stdout, so that it can be piped, and complaints to stderr. Every
+// serve logs to stderr and prints nothing. The other commands print their result
+// to stdout, so that it can be piped, and complaints to stderr. Every
 // complaint is one line with its cause and the next step. The exit status says 0
 // done, 1 failed, 2 usage or configuration.
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 )
@@ -30,7 +29,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 // ui is what a person sees.
 type ui struct {
-	out io.Writer
+	out *os.File
 	err *os.File
 }
 

@@ -33,17 +33,19 @@ type Client struct {
 	life  context.Context // of every session: ends with Run
 	end   context.CancelFunc
 
-	mu    sync.Mutex // guards state
+	mu    sync.Mutex // guards state and lost
 	state state
+	lost  lostLink
 }
 
 // state is what the keeper publishes.
 type state struct {
-	up      *uplink       // nil: no link
-	failed  int           // attempts so far that found none while there was none
-	err     error         // of the last of them; nil since there was a link
-	refused time.Time     // since when every attempt was refused for good; zero: was not
-	changed chan struct{} // closed when another state has taken this one's place
+	up       *uplink       // nil: no link
+	failed   int           // attempts so far that found none while there was none
+	err      error         // of the last of them; nil since there was a link
+	failedAt time.Time     // when that was
+	refused  time.Time     // since when every attempt was refused for good; zero: was not
+	changed  chan struct{} // closed when another state has taken this one's place
 }
 
 // New returns a client. Run must be called for it to work.
@@ -86,6 +88,7 @@ func (c *Client) publish(up *uplink, err error) {
 	c.state = state{up: up, failed: old.failed, err: err, changed: make(chan struct{})}
 	if err != nil {
 		c.state.failed++
+		c.state.failedAt = time.Now()
 		if denied(err) {
 			if c.state.refused = old.refused; old.refused.IsZero() {
 				c.state.refused = time.Now()

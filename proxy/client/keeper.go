@@ -360,6 +360,7 @@ func (k *keeper) lost(u *uplink, err error) {
 	var e *link.LostError
 	if errors.As(err, &e) && u.wasUp {
 		k.c.cfg.Log.Debug("link lost", "relay", k.c.cfg.Dialer.Relay, "error", err)
+		k.c.remember(u, e)
 		if f := k.c.cfg.Trace.Link.Lost; f != nil {
 			f(e)
 		}

@@ -41,6 +41,9 @@ type Owner struct {
 
 	sessions sync.WaitGroup
 	live     atomic.Int64 // of them
+
+	mu      sync.Mutex // guards running
+	running map[*session.Session]struct{}
 }
 
 // busyPause is how long a session waits after a relay that has no room for it
@@ -63,7 +66,9 @@ func (o *Owner) Start(ctx, life context.Context, s *session.Session, first func(
 		}
 	}
 	o.live.Add(1)
+	leave := o.enter(s)
 	o.sessions.Go(func() {
+		defer leave()
 		defer o.live.Add(-1)
 		o.run(life, s, c)
 	})

@@ -22,6 +22,8 @@ type Places struct {
 	// System tells that the relay is a system's, started by root or as a service,
 	// and not one user's.
 	System bool
+	// Socket is where a running relay answers its operator. Empty: nowhere.
+	Socket string
 }
 
 // Places returns where a relay's files are: as the configuration says, else for
@@ -44,6 +46,9 @@ func (f *File) Places(env func(string) string, root bool) (Places, error) {
 		case p.Key == "":
 			return p, f.Errorf("relay.state", "is not set and $HOME is neither; name a directory")
 		}
+	}
+	if p.State != "" {
+		p.Socket = filepath.Join(p.State, "relay.sock")
 	}
 	if p.Key == "" {
 		p.Key = filepath.Join(p.State, "relay_key")

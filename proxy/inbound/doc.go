@@ -14,7 +14,8 @@
 //	go s.Serve(ctx, ln)
 //	go s.ServeForward(ctx, ln2, "db.internal:22")
 //
-// The daemon's unix socket, [Socket], and its client, [Daemon].
+// The daemon's unix socket, [Socket], and its client, [Daemon]. A relay's is a
+// [Control]; [Operator] asks either.
 //
 // Names are never resolved here: they go to the relay as the client said them.
 // Whoever can reach a port can use the relay with this process's key, so ports

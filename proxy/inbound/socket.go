@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/status"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
@@ -25,9 +26,10 @@ import (
 //	client ─▶ daemon   {"request":"carrier","pid":4711,"target":"db:22","session":"0f3c…"}
 //	               or  {"request":"carrier",…,"wait":true} for a session that has lost its carrier
 //	               or  {"request":"dial","pid":4711,"target":"db:22"}
+//	               or  {"request":"status","pid":4711}
 //	daemon ─▶ client   {} or {"error":"…"}; to a carrier {"instance":"9ab0…","window":86400000}
 //	               or  {"again":true}: there is no link yet, ask again
-//	both                bytes: of a carrier, or of the target
+//	both                bytes: of a carrier, or of the target; after "status" a Snapshot's JSON
 //
 // Both ends are of one version, or do not talk: so the form may change.
 
@@ -51,6 +53,8 @@ const (
 const (
 	requestCarrier = "carrier"
 	requestDial    = "dial"
+	requestStatus  = "status"
+	requestEnd     = "end" // a relay's only
 )
 
 // greeting is what the daemon says first.
@@ -63,9 +67,10 @@ type greeting struct {
 type request struct {
 	Request string `json:"request"`
 	PID     int    `json:"pid"`
-	Target  string `json:"target"`
+	Target  string `json:"target,omitempty"`
 	Session string `json:"session,omitempty"`
 	Wait    bool   `json:"wait,omitempty"` // for a link, should there be none
+	Key     string `json:"key,omitempty"`  // whose sessions are to end
 }
 
 // answer is what becomes of it.
@@ -74,6 +79,7 @@ type answer struct {
 	Again    bool   `json:"again,omitempty"`    // no link yet: ask again
 	Instance string `json:"instance,omitempty"` // the relay's, in hexadecimal
 	Window   int64  `json:"window,omitempty"`   // the relay's, in milliseconds
+	Ended    int    `json:"ended,omitempty"`    // sessions
 }
 
 // Carrier is a carrier and the relay process that it leads to.
@@ -102,8 +108,12 @@ type Socket struct {
 	Open, Reopen func(ctx context.Context) (*Carrier, error)
 	// Dial opens a session of the daemon's own.
 	Dial Dial
+	// Status tells what the daemon is doing. Nil: it does not.
+	Status func() *status.Snapshot
 	// Log is for a person; nil discards.
 	Log *slog.Logger
+
+	guests guests
 }
 
 // ErrDaemonRuns is returned by ListenSocket when another daemon has the socket.
@@ -147,7 +157,12 @@ func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
 // Serve answers clients until ctx is done, and returns when all of them have
 // left. It closes ln.
 func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
-	log := s.Log
+	return serveSocket(ctx, ln, s.Log, s.serve)
+}
+
+// serveSocket lets serve answer everybody who comes to ln and may, until ctx is
+// done, and returns when all of them have left. It closes ln.
+func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve func(context.Context, *net.UnixConn) error) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -182,7 +197,7 @@ func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
 		case room <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-room }()
-				if err := s.serve(ctx, c); err != nil {
+				if err := serve(ctx, c); err != nil {
 					log.Debug("client on the socket", "error", err)
 				}
 			})
@@ -211,9 +226,16 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 	var err error
 	switch req.Request {
 	case requestCarrier:
+		guest, leave := s.guests.enter(&req)
+		defer leave()
 		conn, err = s.carrier(ctx, req.Wait, &a)
+		if conn != nil {
+			conn = guest.carried(conn)
+		}
 	case requestDial:
 		conn, err = s.dial(ctx, req.Target)
+	case requestStatus:
+		return answerStatus(c, s.Status)
 	default:
 		err = fmt.Errorf("no request called %q", req.Request)
 	}

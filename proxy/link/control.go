@@ -168,8 +168,11 @@ func (l *Link) beatAnswered(seq uint64) {
 	defer l.mu.Unlock()
 	l.beats.Observe(l.meter.activity())
 	rtt, ok := l.beats.Ack(seq, l.meter.now())
-	if ok && l.trace.BeatAnswered != nil {
-		l.trace.BeatAnswered(rtt)
+	if ok {
+		l.tally.rtt = max(rtt, 1)
+		if l.trace.BeatAnswered != nil {
+			l.trace.BeatAnswered(rtt)
+		}
 	}
 	l.arm()
 }

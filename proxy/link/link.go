@@ -101,6 +101,7 @@ type Link struct {
 	beats    *heartbeat.Machine
 	timer    *time.Timer
 	pace     heartbeat.Pace
+	tally    tally
 	control  *yamux.Stream
 	goAway   *wire.GoAway // the peer's
 	carriers map[*carrier]struct{}

@@ -43,13 +43,17 @@ func (l *Link) Close(reason Reason) { l.end(reason, nil) }
 
 // decided does what the machine wants done. The caller holds mu.
 func (l *Link) decided(d heartbeat.Decision) {
-	if d.Missed && l.trace.BeatMissed != nil {
-		l.trace.BeatMissed(d.Row)
+	if d.Missed {
+		l.tally.miss(d.Row, l.meter.now())
+		if l.trace.BeatMissed != nil {
+			l.trace.BeatMissed(d.Row)
+		}
 	}
 	if d.Suspect && !d.Lost {
 		l.suspect(MissedBeats)
 	}
 	if d.Beat {
+		l.tally.beat(l.meter.now())
 		l.queue.control.beat = d.Seq
 		l.queue.wake.Broadcast()
 		if l.trace.BeatSent != nil {

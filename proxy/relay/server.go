@@ -72,6 +72,8 @@ type Relay struct {
 	tasks sync.WaitGroup
 	held  *table
 
+	roster roster
+
 	tickets    *tickets
 	authorizer keyauth.Authorizer
 	links      links // that are up
@@ -317,6 +319,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	if r.cfg.Trace.LinkUp != nil {
 		r.cfg.Trace.LinkUp()
 	}
+	r.roster.enter(p)
 	// The link outlives ctx until every session has told its end.
 	linkCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -343,6 +346,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 		cancel(context.Cause(staying))
 	})()
 	lost := p.link.Run(linkCtx)
+	r.roster.leave(p, lost)
 	<-ended
 	select {
 	case <-p.link.Away():

@@ -192,7 +192,7 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 	case s.trace.Resumed != nil:
 		s.trace.Resumed(time.Since(s.paused), before-min(s.m.next, before))
 	}
-	s.paused = time.Time{}
+	s.paused, s.attachedAt = time.Time{}, time.Now()
 	if s.linger != nil {
 		s.linger.Reset(lingerTime)
 	}

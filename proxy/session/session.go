@@ -71,6 +71,7 @@ type Session struct {
 	id     wire.ID
 	target wire.Target
 	trace  Trace
+	born   time.Time
 	relay  bool // the relay's end: its target is reached, and the proxy is to be told
 
 	mu     sync.Mutex // guards all below
@@ -88,6 +89,8 @@ type Session struct {
 	instance   wire.ID       // the relay process that holds the session; at the proxy
 	secret     wire.Secret   // of the session's ticket; at the proxy
 	paused     time.Time     // when bytes ceased to flow; zero while they do
+	attachedAt time.Time     // when they began to flow last
+	failedAt   time.Time     // since when failure is known; zero: there is none
 	targetLeft time.Duration // how long bytes had not flowed when the target ended; 0: they did
 	ackTimer   *time.Timer
 	ackDue     bool
@@ -124,6 +127,7 @@ func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
 	s := &Session{
 		id:     id,
 		target: target,
+		born:   time.Now(),
 		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer), cfg.Memory),
 		ready:  make(chan struct{}),
 		done:   make(chan struct{}),
@@ -485,6 +489,9 @@ func (s *Session) release(ch chan struct{}) {
 func (s *Session) wake() {
 	if s.m.failure != nil {
 		s.release(s.failed)
+		if s.failedAt.IsZero() {
+			s.failedAt = time.Now()
+		}
 	}
 	s.reader.Broadcast()
 	s.writer.Broadcast()

@@ -1,5 +1,6 @@
-// Package status answers at the admin address of a running process: its numbers,
-// whether it lives and whether it is ready.
+// Package status is what a running process is doing: plain data, a [Snapshot],
+// as text for a person and as JSON for a program, and the answers at the admin
+// address: the numbers, the status, whether the process lives and is ready.
 //
 //	ln, err := status.Listen(ctx, file.Proxy.Admin, file.Given("proxy.admin"), log)
 //	if ln != nil {

@@ -43,6 +43,10 @@ type Dialer struct {
 	// UserTimeout is how long written data may stay unacknowledged before the
 	// kernel gives up (RFC 5482, where the system has it). Zero: its default.
 	UserTimeout time.Duration
+	// Trusted is called when the relay's key is the right one, or unknown and to be
+	// accepted, and its HELLO has come: what fails later is the proof of ours. It may
+	// be nil.
+	Trusted func(fingerprint string, unknown bool)
 	// Recorded is called when a new relay was recorded. It may be nil.
 	Recorded func(relay, fingerprint, file string)
 }
@@ -138,11 +142,14 @@ func (d *Dialer) handshake(ctx context.Context, meter *link.Meter, ids *keyauth.
 	if c.Version, err = checkHello(own, &c.Peer); err != nil {
 		return nil, err
 	}
+	if d.Trusted != nil {
+		d.Trusted(c.Fingerprint, unknown)
+	}
 	if err := d.authenticate(ctx, c, b, ids, timeout); err != nil {
 		return nil, err
 	}
 	meter.SetDeadline(time.Time{})
-	if unknown {
+	if unknown && !d.Trust.Unrecorded {
 		if err := d.Trust.Known.Add(d.Relay, c.Fingerprint); err != nil {
 			return nil, err
 		}

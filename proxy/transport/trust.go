@@ -15,6 +15,9 @@ type Trust struct {
 	Strict bool
 	// Known remembers relays. Not used with Pins.
 	Known *KnownRelays
+	// Unrecorded lets a relay in that is not in Known without recording it: for
+	// looking, where a person is to decide.
+	Unrecorded bool
 }
 
 // RelayKeyError is a relay whose key is not the one it should be. Nothing was
