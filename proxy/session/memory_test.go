@@ -117,6 +117,7 @@ func TestAWindowFollowsWhatIsRead(t *testing.T) {
 func TestPressureStopsGrowthAndNothingElse(t *testing.T) {
 	account := NewMemory(1<<20, nil)
 	m := newMachine(4<<20, account)
+	m.window = 4 * MinBuffer // it has grown
 	promised := m.promise()
 	account.add(900 << 10) // others
 	if m.inLimit() != promised {
