@@ -17,6 +17,9 @@ const (
 	// is taken for a queue of ours, or an eighth of that least where it is more. The
 	// peer's receiptTime and a busy processor are in it.
 	queueTime = 10 * time.Millisecond
+	// nearTime is the round trip of a path that is not governed: what a busy processor
+	// adds to it looks like a queue, and cuts would feed on each other.
+	nearTime = 3 * time.Millisecond
 	// growth is of the limit, in a round without a queue; probe is how far beyond the
 	// target.
 	growth = 1.25
@@ -36,6 +39,7 @@ const (
 type governor struct {
 	sent, arrived uint64 // bytes of the link, above TLS
 	limit         float64
+	near          bool // a round trip was once shorter than nearTime
 	limited       bool // something waited for room in this round
 	starting      bool // doubles every round until there is a queue
 
@@ -71,6 +75,9 @@ func newGovernor() governor {
 
 // room is how many bytes of bulk may leave now.
 func (g *governor) room() int {
+	if g.near { // the processors are the only queue
+		return maxChunk
+	}
 	limit := g.limit
 	if g.drain {
 		limit /= 2
@@ -118,6 +125,7 @@ func (g *governor) receipt(arrived uint64, now time.Duration) {
 func (g *governor) roundTrip(rtt, now time.Duration) {
 	g.roundLeast = min(g.roundLeast, rtt)
 	g.least = min(g.least, rtt)
+	g.near = g.near || rtt < nearTime
 	if now-g.leastAt > minTime {
 		g.leastAt = now
 		g.lastLeast, g.least = g.least, rtt
@@ -157,7 +165,7 @@ func (g *governor) judge(queued time.Duration) {
 			return
 		}
 		g.bad, g.starting = 0, false
-		g.limit = max(g.target(), minFlight)
+		g.limit = max(g.target(), g.limit/2, minFlight)
 	case !g.limited: // nobody wanted more
 		g.bad = 0
 	case g.starting:

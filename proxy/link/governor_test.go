@@ -76,8 +76,8 @@ func TestTheGovernorFillsTheLineAndNotItsQueue(t *testing.T) {
 		"20 Mbit/s, 50 ms":              {simulated{20e6 / 8, always(25 * time.Millisecond), 0}, 35 * time.Millisecond},
 		"100 Mbit/s, 100 ms":            {simulated{100e6 / 8, always(50 * time.Millisecond), 0}, 45 * time.Millisecond},
 		"100 Mbit/s, 100 ms, and noise": {simulated{100e6 / 8, always(50 * time.Millisecond), 8 * time.Millisecond}, 50 * time.Millisecond},
-		"1 Gbit/s, 1 ms":                {simulated{1e9 / 8, always(500 * time.Microsecond), 0}, 25 * time.Millisecond},
-		"64 kbit/s, 100 ms":             {simulated{8000, always(50 * time.Millisecond), 0}, 3 * time.Second}, // minFlight is that much
+		"1 Gbit/s, 5 ms":                {simulated{1e9 / 8, always(2500 * time.Microsecond), 0}, 25 * time.Millisecond},
+		"64 kbit/s, 100 ms":             {simulated{8000, always(50 * time.Millisecond), 0}, 6 * time.Second}, // minFlight is 2 s of it
 		"10 Mbit/s, 600 ms":             {simulated{10e6 / 8, always(300 * time.Millisecond), 0}, 120 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,5 +120,23 @@ func TestAPeerThatLiesChangesNothing(t *testing.T) {
 	g.receipt(10, 3*time.Second)
 	if g.room() != before {
 		t.Errorf("room for %d, then for %d", before, g.room())
+	}
+}
+
+// TestANearPathIsNotGoverned: there a busy processor looks like a queue.
+func TestANearPathIsNotGoverned(t *testing.T) {
+	g := newGovernor()
+	now := time.Second
+	for i := range 1000 {
+		g.left(1<<20, now)
+		took := time.Millisecond // at first, and then the processors are busy
+		if i > 10 {
+			took = 50 * time.Millisecond
+		}
+		now += took
+		g.receipt(g.sent, now)
+		if g.room() < maxChunk {
+			t.Fatalf("round %d: room for %d", i, g.room())
+		}
 	}
 }
