@@ -224,11 +224,6 @@ func (a *app) leave(m *model, s *Session) {
 	a.mu.Lock()
 	first := !a.quitted
 	a.quitted = true
-	if first {
-		s.mu.Lock()
-		a.late = s.m.finned && s.m.peerFin && s.m.toldReceived == s.m.received
-		s.mu.Unlock()
-	}
 	a.mu.Unlock()
 	if !first {
 		return
@@ -246,4 +241,10 @@ func (a *app) leave(m *model, s *Session) {
 		m.kill()
 	case never:
 	}
+	s.mu.Lock() // what the peer was told by now stays, a reset says nothing else
+	late := s.m.next > s.m.out.end && s.m.peerFin && s.m.toldReceived == s.m.received
+	s.mu.Unlock()
+	a.mu.Lock()
+	a.late = late
+	a.mu.Unlock()
 }
