@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -70,6 +71,9 @@ type options struct {
 	ticket    func() []keyauth.Ticket
 	keys      keyauth.Authorizer // nil: a doorkeeper
 	from      func() string      // where the relay sees the proxy come from
+	agent     string             // the proxy's name for itself
+	log       *slog.Logger       // the relay's
+	gaveUp    func(error)        // is told why the proxy's Run ended; nil: it must not
 }
 
 // doorkeeper authorizes every key until it is shut.
@@ -148,6 +152,7 @@ func build(t *testing.T, o options) *house {
 		Heartbeat: o.heartbeat,
 		Window:    o.window,
 		Limits:    o.limits,
+		Log:       o.log,
 		Trace: &relay.Trace{
 			Link: trace,
 			Ended: func(_ session.Stats, err error) {
@@ -168,6 +173,7 @@ func build(t *testing.T, o options) *house {
 	h.client, err = client.New(client.Config{
 		Dialer: &transport.Dialer{
 			Relay: "relay.test:7422",
+			Agent: o.agent,
 			Trust: transport.Trust{Pins: []string{relayKey.Fingerprint}},
 			Identities: func(context.Context) (*keyauth.Identities, error) {
 				h.proofs.Add(1)
@@ -236,7 +242,10 @@ func build(t *testing.T, o options) *house {
 		}
 	})
 	h.wg.Go(func() {
-		if err := h.client.Run(ctx); err != nil {
+		switch err := h.client.Run(ctx); {
+		case o.gaveUp != nil:
+			o.gaveUp(err)
+		case err != nil:
 			t.Error(err)
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/transport"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
@@ -75,10 +76,13 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 	cfg := file.Client(agent(), os.Getenv)
 	cfg.Log = log
 	cfg.Dialer.Recorded = u.recorded
+	cfg.Dialer.Witness.Proved = showProof(log)
 	cfg.Trace = &client.Trace{
 		FellBack: func(address string, err error) { u.notice("%v; going to %s directly", err, address) },
 	}
 	traceBeats(&cfg.Trace.Link, log)
+	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
+	cfg.Trace.Dialled = warnOfKey(s, u)
 
 	// Link and session outlive the signal for as long as the last bytes need.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -86,7 +90,6 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 	defer own.running.Wait()
 	defer end()
 
-	s := session.Open(session.Config{Buffer: cfg.Buffer}, target)
 	own.cfg.Tickets = func() []keyauth.Ticket {
 		t := keyauth.Ticket{Kind: wire.TicketSession, ID: s.ID(), Secret: s.Secret()}
 		if !t.Valid() {
@@ -109,6 +112,23 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		return direct(ctx, cfg.Fallback, target, stdio, u)
 	}
 	return u.fail(err, target.Host)
+}
+
+// warnOfKey says once that another relay answers while s waits for its own: what
+// ends a start is no reason to give up a login.
+func warnOfKey(s *session.Session, u *ui) func(time.Duration, error) {
+	var once sync.Once
+	return func(_ time.Duration, err error) {
+		var key *transport.RelayKeyError
+		if !errors.As(err, &key) {
+			return
+		}
+		select {
+		case <-s.Opened():
+			once.Do(func() { u.notice("%v; nothing was signed, and your session waits for the right relay", err) })
+		default: // the error ends the start
+		}
+	}
 }
 
 // daemonOf is the daemon as a source of carriers for s.

@@ -82,6 +82,7 @@ func (d *daemon) reach(ctx context.Context, group *errgroup.Group) error {
 	}
 	cfg := d.file.Client(agent(), os.Getenv)
 	cfg.Log = d.log
+	cfg.Dialer.Witness.Proved = showProof(d.log)
 	cfg.Dialer.Recorded = func(relay, fingerprint, file string) {
 		d.log.Info("relay is new, recorded", "relay", relay, "fingerprint", fingerprint, "file", file)
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/link"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -16,6 +18,16 @@ func traceBeats(t *link.Trace, log *slog.Logger) {
 	t.SlowDown = func(interval time.Duration) { log.Debug("relay wants fewer beats", "interval", interval) }
 	t.GoAway = func(after time.Duration, reason string) {
 		log.Debug("relay goes away", "reason", reason, "come_back_after", after)
+	}
+}
+
+// showProof lets -v show what was signed, for `ssh-keygen -Y verify` to audit
+// (docs/security.md).
+func showProof(log *slog.Logger) func(keyauth.Evidence) {
+	return func(e keyauth.Evidence) {
+		log.Debug("ssh key proved", "key", e.Key,
+			"message", base64.StdEncoding.EncodeToString(e.Message),
+			"signature", base64.StdEncoding.EncodeToString(e.Signature))
 	}
 }
 

@@ -217,7 +217,7 @@ func (k *keeper) dialer(a *attempt) *transport.Dialer {
 		d.Tickets = append(d.Tickets, more()...)
 	}
 	d.Tickets = d.Tickets[:min(len(d.Tickets), keyauth.MaxTickets)]
-	d.Signing = func(begins bool) { k.tell(func() { a.signing = begins }) }
+	d.Witness.Signing = func(begins bool) { k.tell(func() { a.signing = begins }) }
 	return &d
 }
 

@@ -77,17 +77,30 @@ func Prove(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities) (*
 	if _, err := rw.Write(wire.Append(nil, ids.Offer())); err != nil {
 		return nil, fmt.Errorf("offer ssh keys: %w", orEnd(ctx, err))
 	}
-	return ProveOffered(ctx, rw, b, ids, nil)
+	return ProveOffered(ctx, rw, b, ids, Witness{})
+}
+
+// Witness is a set of functions that ProveOffered calls. Each may be nil.
+type Witness struct {
+	// Signing is called with true when a signature is being asked for, which may
+	// take a person to touch a key, and with false when it is there.
+	Signing func(bool)
+	// Proved is called when the relay has accepted the proof.
+	Proved func(Evidence)
+}
+
+// Evidence is a proof for whoever audits it: `ssh-keygen -Y verify` checks that
+// Signature is Key's over Message (docs/security.md). It opens no other connection,
+// so it is no secret.
+type Evidence struct {
+	Key       string // fingerprint, as `ssh-keygen -l` prints it
+	Message   []byte // what was signed: the role and the connection's exporter
+	Signature []byte // an SSHSIG blob
 }
 
 // ProveOffered is the rest of Prove for a caller that has written ids.Offer()
-// itself, in one write with its HELLO. signing, which may be nil, is called with
-// true when a signature is being asked for, which may take a person to touch a
-// key, and with false when it is there. Errors are as for Prove.
-func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities, signing func(bool)) (*wire.Welcome, error) {
-	if signing == nil {
-		signing = func(bool) {}
-	}
+// itself, in one write with its HELLO. Errors are as for Prove.
+func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities, w Witness) (*wire.Welcome, error) {
 	m, err := readAnswer(ctx, rw, len(ids.keys))
 	if err != nil {
 		return nil, fmt.Errorf("offer ssh keys: %w", err)
@@ -102,9 +115,9 @@ func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identit
 	}
 
 	k := &ids.keys[pick.Index]
-	signing(true)
+	w.signing(true)
 	blob, err := sign(ctx, k, b)
-	signing(false)
+	w.signing(false)
 	if err != nil {
 		return nil, fmt.Errorf("sign with ssh key %s: %w", fingerprint(k.blob), err)
 	}
@@ -123,7 +136,16 @@ func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identit
 	if !ok {
 		return nil, fmt.Errorf("prove ssh key: %w", wire.Unexpected(m))
 	}
+	if w.Proved != nil {
+		w.Proved(Evidence{Key: fingerprint(k.blob), Message: b.message(), Signature: blob})
+	}
 	return welcome, nil
+}
+
+func (w *Witness) signing(begins bool) {
+	if w.Signing != nil {
+		w.Signing(begins)
+	}
 }
 
 // readAnswer reads what the relay answers. DENIED is an error.

@@ -29,9 +29,8 @@ type Dialer struct {
 	// LastAddr is an address where the relay was reached before, HOST:PORT. It is
 	// the fallback for when the name cannot be resolved. Empty: none.
 	LastAddr string
-	// Signing is called with true while a signature is waited for, and with false
-	// when it is there. It may be nil.
-	Signing func(bool)
+	// Witness is told of the proof, where a key is asked for one.
+	Witness keyauth.Witness
 	// Agent is this program's name and version, for the relay's log.
 	Agent string
 	// NetDial replaces the dialling of TCP, for tests. Nil means a net.Dialer,
@@ -180,16 +179,18 @@ func (d *Dialer) authenticate(ctx context.Context, c *Conn, b keyauth.Binding, i
 		}
 	}
 	// The relay answers within the time of a handshake; a person may take longer.
-	welcome, err := keyauth.ProveOffered(ctx, c.Conn, b, ids, func(begins bool) {
-		if d.Signing != nil {
-			d.Signing(begins)
+	w := d.Witness
+	w.Signing = func(begins bool) {
+		if d.Witness.Signing != nil {
+			d.Witness.Signing(begins)
 		}
 		if begins {
 			c.Meter.SetDeadline(time.Now().Add(SignatureTimeout))
 		} else {
 			c.Meter.SetDeadline(time.Now().Add(timeout))
 		}
-	})
+	}
+	welcome, err := keyauth.ProveOffered(ctx, c.Conn, b, ids, w)
 	if err != nil {
 		return d.cause(ctx, err, timeout)
 	}

@@ -56,7 +56,7 @@ func TestTomorrowsProxyMeetsTodaysRelay(t *testing.T) {
 			if err := readHello(c, &hello); err != nil || hello.MaxVersion != wire.MaxVersion {
 				t.Fatalf("%+v, %v", hello, err)
 			}
-			_, err = keyauth.ProveOffered(t.Context(), c, b, ids, nil)
+			_, err = keyauth.ProveOffered(t.Context(), c, b, ids, keyauth.Witness{})
 			var denied *keyauth.DeniedError
 			if errors.As(err, &denied) != (tt.denied != 0) || denied != nil && denied.Code != tt.denied {
 				t.Errorf("%v", err)

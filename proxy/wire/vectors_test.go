@@ -447,8 +447,11 @@ func TestNamedTestsExist(t *testing.T) {
 func hasTest(t *testing.T, pkg, name string) bool {
 	t.Helper()
 	dir := filepath.Join("..", pkg)
-	if pkg == "proxy" { // the package above
+	switch pkg {
+	case "proxy": // the package above
 		dir = ".."
+	case "test": // end to end, beside it
+		dir = filepath.Join("..", "..", "test")
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
