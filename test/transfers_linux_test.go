@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	cutRate = "16mbit"  // of the target while a link is cut again and again
-	perCut  = 500_000   // bytes that arrive before each cut
+	cutRate = "4mbit"   // of the target while a link is cut again and again
+	perCut  = 250_000   // bytes that arrive before each cut: half a second's
+	mostPer = 1_000_000 // and at most: so much time a cut has, on a busy machine
 	uncut   = 9_000_000 // bytes after the last: more than buffers hold
 )
 
@@ -161,7 +162,7 @@ func transferThroughCuts(t *testing.T, tr transfer, upwards bool, cuts int) {
 	pace("add", "tbf", "rate", cutRate, "burst", "64kb", "latency", "50ms")
 	to := l.path("to")
 	l.check(os.Mkdir(to, 0o700))
-	want := l.randomFile(t, "sent", int64(cuts)*perCut+uncut)
+	want := l.randomFile(t, "sent", int64(cuts)*mostPer+uncut)
 	base := l.read(t, "ssh_config")
 	l.write("transfer_config", base+"\t"+strings.Replace(strings.TrimPrefix(l.through(t, nil), "-o"), "=", " ", 1)+"\n")
 	command := tr.prepare(l, l.path("sent"), to, upwards)
