@@ -170,6 +170,7 @@ func (l *Link) beatAnswered(seq uint64) {
 	rtt, ok := l.beats.Ack(seq, l.meter.now())
 	if ok {
 		l.tally.rtt = max(rtt, 1)
+		l.beatArrived(rtt)
 		if l.trace.BeatAnswered != nil {
 			l.trace.BeatAnswered(rtt)
 		}

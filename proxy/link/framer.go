@@ -25,11 +25,12 @@ const (
 //
 // It reports the connection's first error, which yamux hides.
 type framer struct {
-	conn   io.ReadWriter
-	close  func()
-	failed func(error)
-	passed func(in, out int) // bytes of the link, above TLS
-	unread *unread
+	conn    io.ReadWriter
+	close   func()
+	failed  func(error)
+	leaving func(n int)       // bytes of the link, above TLS, are about to be written
+	passed  func(in, out int) // were read, or written
+	unread  *unread
 
 	// Only yamux's send loop writes.
 	header [muxHeader]byte // held back
@@ -63,6 +64,7 @@ func (f *framer) Write(p []byte) (int, error) {
 }
 
 func (f *framer) write(p []byte) (int, error) {
+	f.leaving(len(p))
 	n, err := f.conn.Write(p)
 	f.passed(0, n)
 	if err != nil {

@@ -37,7 +37,7 @@ const (
 
 // governor is one end's. It is pure: all times are given, since the link began.
 type governor struct {
-	sent, arrived uint64 // bytes of the link, above TLS
+	sent, arrived uint64 // bytes of the link, above TLS; sent counts those being written
 	limit         float64
 	near          bool // a round trip was once shorter than nearTime
 	limited       bool // something waited for room in this round
@@ -89,12 +89,19 @@ func (g *governor) room() int {
 	return room
 }
 
-// left counts n bytes out.
+// leaving counts n bytes that are about to be written. The peer's RECEIPT may be
+// here before the write has returned.
+func (g *governor) leaving(n int) { g.sent += uint64(n) }
+
+// left notes when the last n bytes of those were written.
 func (g *governor) left(n int, now time.Duration) {
-	if len(g.marks) == 0 || g.sent-g.marks[len(g.marks)-1].offset >= markBytes && len(g.marks) < maxMarks {
-		g.marks = append(g.marks, mark{g.sent, now})
+	offset := g.sent - uint64(n)
+	if g.sent <= g.arrived {
+		return // and told already
 	}
-	g.sent += uint64(n)
+	if len(g.marks) == 0 || offset-g.marks[len(g.marks)-1].offset >= markBytes && len(g.marks) < maxMarks {
+		g.marks = append(g.marks, mark{offset, now})
+	}
 }
 
 // receipt takes what the peer says has arrived: cumulative bytes. A peer that lies

@@ -107,11 +107,12 @@ type Link struct {
 	carriers map[*carrier]struct{}
 	queue    queue
 
-	governor governor
-	received uint64      // bytes of the link so far, above TLS
-	told     uint64      // of these to the peer
-	teller   *time.Timer // tells, once armed
-	telling  bool
+	governor  governor
+	received  uint64      // bytes of the link so far, above TLS
+	told      uint64      // of these to the peer
+	beatAfter uint64      // what had left when the last beat did
+	teller    *time.Timer // tells, once armed
+	telling   bool
 
 	watcher  *time.Timer // looks at what is written, while watching
 	watching bool
@@ -178,11 +179,12 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	}
 	l.queue.init(&l.mu)
 	f := &framer{
-		conn:   conn,
-		close:  l.hangUp,
-		failed: l.failed,
-		passed: l.passed,
-		unread: &l.unread,
+		conn:    conn,
+		close:   l.hangUp,
+		failed:  l.failed,
+		leaving: l.leaving,
+		passed:  l.passed,
+		unread:  &l.unread,
 	}
 	var err error
 	if client {

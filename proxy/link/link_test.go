@@ -636,3 +636,27 @@ func TestTooManyStreamsEndTheLink(t *testing.T) {
 		}
 	})
 }
+
+// TestABeatHealsLostReceipts: what went before an answered beat has arrived, whatever
+// the governor was told.
+func TestABeatHealsLostReceipts(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		beats := Config{Receipts: true, Heartbeat: heartbeat.Policy{Interval: time.Second, Timeout: time.Second}}
+		p := join(t, simnet.Line{Delay: 10 * time.Millisecond}, beats, quiet)
+		a, b := p.carriers(t)
+		p.relay.mu.Lock()
+		p.relay.telling = true // for ever: it tells nothing
+		p.relay.mu.Unlock()
+		begin := time.Now()
+		data := random(256 << 10)
+		go a.Write(data)
+		got := make([]byte, len(data))
+		if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v", err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("bulk took %v", took)
+		}
+		p.close()
+	})
+}

@@ -14,6 +14,13 @@ const (
 	receiptTime = 5 * time.Millisecond
 )
 
+// leaving counts bytes of the link that are about to be written.
+func (l *Link) leaving(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.governor.leaving(n)
+}
+
 // passed counts bytes of the link.
 func (l *Link) passed(in, out int) {
 	l.mu.Lock()
@@ -49,6 +56,21 @@ func (l *Link) receipt(m *wire.Receipt) {
 	defer l.mu.Unlock()
 	if l.cfg.Receipts {
 		l.governor.receipt(m.Bytes, l.meter.now())
+		l.queue.wake.Broadcast()
+	}
+}
+
+// beatLeaves remembers what went before a beat. The caller holds mu.
+func (l *Link) beatLeaves() { l.beatAfter = l.governor.sent }
+
+// beatArrived takes a beat's answer as one more receipt: whatever went before the
+// beat has arrived. A link on which receipts were lost goes on with the next beat. The
+// caller holds mu.
+func (l *Link) beatArrived(rtt time.Duration) {
+	now := l.meter.now()
+	l.governor.roundTrip(rtt, now)
+	if l.cfg.Receipts {
+		l.governor.receipt(l.beatAfter, now)
 		l.queue.wake.Broadcast()
 	}
 }

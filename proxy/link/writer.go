@@ -134,6 +134,9 @@ func (l *Link) next(held **[]byte, chunk int) (job, bool) {
 			return job{}, false
 		case !q.control.empty() && l.control != nil:
 			var written chan struct{}
+			if q.control.beat != 0 {
+				l.beatLeaves()
+			}
 			*buf, written = q.control.take(*buf)
 			l.watch()
 			return job{written: written}, true
