@@ -1,6 +1,7 @@
 package test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -28,6 +29,14 @@ func TestSCPOutlivesCutsOfItsLink(t *testing.T) {
 		{"down", targetIP + ":" + l.path("up"), l.path("down"), "down"},
 	} {
 		p := l.start(t, client, "scp", "-q", "-F", l.path("ssh_config"), through, tt.from, tt.to)
+		for { // a cut before it has begun proves something else
+			if info, err := os.Stat(l.path(tt.file)); err == nil && info.Size() > 0 {
+				break
+			}
+			if p.endsWithin(5 * time.Millisecond) {
+				t.Fatalf("%s: scp ended with %d before it began", tt.way, p.status)
+			}
+		}
 		done := 0
 		for ; done < cuts; done++ {
 			if p.endsWithin(150 * time.Millisecond) {
