@@ -262,7 +262,7 @@ func FuzzFrom(f *testing.F) {
 			} else if negated && !strings.ContainsAny(s, "*?") {
 				continue // an odd way to write an address
 			} else {
-				hit = globMatches(strings.ToLower(s), a.Unmap().String())
+				hit = MatchPattern(strings.ToLower(s), a.Unmap().String())
 			}
 			if hit && negated && got {
 				t.Fatalf("%q matches %s, which %q excludes", list, a, s)
@@ -297,4 +297,29 @@ func FuzzPermitOpen(f *testing.F) {
 			t.Fatalf("%q: %s:%d %v", s, host, port, got)
 		}
 	})
+}
+
+func TestPatternsMatchInReasonableTime(t *testing.T) {
+	// A matcher that goes back to every asterisk would need ages for this.
+	if MatchPattern(strings.Repeat("*a", 60), strings.Repeat("a", 250)+"b") {
+		t.Error("matched")
+	}
+	for _, tt := range []struct {
+		glob, s string
+		want    bool
+	}{
+		{"*", "", true},
+		{"**", "a", true},
+		{"?", "", false},
+		{"a*b*c", "aXbYbZc", true},
+		{"a*b*c", "aXbYbZ", false},
+		{"*.b", "a.b.b", true},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{"", "", true},
+	} {
+		if got := MatchPattern(tt.glob, tt.s); got != tt.want {
+			t.Errorf("%q matches %q: got %v", tt.glob, tt.s, got)
+		}
+	}
 }

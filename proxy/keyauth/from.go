@@ -69,7 +69,7 @@ func (p pattern) matches(addr netip.Addr) bool {
 	if p.prefix.IsValid() {
 		return p.prefix.Contains(addr)
 	}
-	return globMatches(p.glob, addr.String())
+	return MatchPattern(p.glob, addr.String())
 }
 
 // checkFrom tells why list cannot be used.
@@ -111,9 +111,11 @@ func fromMatches(list string, addr netip.Addr) bool {
 	return matched
 }
 
-// globMatches matches * (any characters) and ? (one). It goes back to the latest
-// asterisk only, which is enough and keeps it from being slow on purpose.
-func globMatches(glob, s string) bool {
+// MatchPattern reports whether s matches glob, in which * stands for any characters
+// and ? for one (ssh_config(5), PATTERNS, without lists and negation). Its time is
+// bounded by the product of both lengths.
+func MatchPattern(glob, s string) bool {
+	// It goes back to the latest asterisk only, which is enough.
 	g, i := 0, 0
 	star, mark := -1, 0
 	for i < len(s) {

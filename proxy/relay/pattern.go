@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 )
 
 // ports is a range of ports, both ends included.
@@ -57,7 +59,9 @@ func (p pattern) String() string {
 }
 
 // matchesName reports whether the pattern is a glob that matches name.
-func (p pattern) matchesName(name string) bool { return p.glob != "" && globMatches(p.glob, name) }
+func (p pattern) matchesName(name string) bool {
+	return p.glob != "" && keyauth.MatchPattern(p.glob, name)
+}
 
 // matchesEvery reports whether the pattern is a glob of nothing but asterisks:
 // the only kind that speaks of addresses too. "fd*" means names, even though
@@ -181,28 +185,4 @@ func checkGlob(glob string) error {
 		return errors.New("a name does not match addresses; write a CIDR such as 10.0.0.0/8:22")
 	}
 	return nil
-}
-
-// globMatches matches * (any bytes, dots too) and ? (one byte). It goes back
-// to the latest asterisk only, which is enough and keeps it from being slow on
-// purpose.
-func globMatches(glob, s string) bool {
-	g, i := 0, 0
-	star, mark := -1, 0
-	for i < len(s) {
-		switch {
-		case g < len(glob) && glob[g] == '*':
-			star, mark = g, i
-			g++
-		case g < len(glob) && (glob[g] == '?' || glob[g] == s[i]):
-			g++
-			i++
-		case star >= 0:
-			mark++
-			g, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(glob[g:], "*") == ""
 }

@@ -401,11 +401,22 @@ func (s *Session) Abort(cause error) {
 	if errors.Is(cause, syscall.ECONNRESET) {
 		code = wire.CodeTargetReset
 	}
-	message := "aborted"
-	if cause != nil {
-		message = cause.Error()
+	s.Reset(code, s.reason(cause))
+}
+
+// reason is what the peer is told of cause: which of the two connections broke, and
+// not between which addresses.
+func (s *Session) reason(cause error) string {
+	var errno syscall.Errno
+	switch {
+	case cause == nil:
+		return "aborted"
+	case !errors.As(cause, &errno):
+		return cause.Error()
+	case s.relay:
+		return "target: " + errno.Error()
 	}
-	s.Reset(code, message)
+	return "client: " + errno.Error()
 }
 
 // Reset is Abort with a code of the caller's choice.
