@@ -13,6 +13,7 @@ func Bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	drain()
 	defer drain()
+	defer alone()()
 	synctest.Test(t, f)
 }
 
