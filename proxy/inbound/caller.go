@@ -43,6 +43,21 @@ func (c *caller) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// WriteTo writes what was read ahead to w, then the connection to its end
+// (splice.Copy).
+func (c *caller) WriteTo(w io.Writer) (total int64, err error) {
+	if c.r != nil && c.r.Buffered() > 0 {
+		p, _ := c.r.Peek(c.r.Buffered())
+		n, err := w.Write(p)
+		if total += int64(n); err != nil {
+			return total, err
+		}
+	}
+	c.r = nil
+	n, err := splice.Copy(w, c.Conn)
+	return total + n, err
+}
+
 // CloseWrite ends what the target says.
 func (c *caller) CloseWrite() error {
 	if conn, ok := c.Conn.(splice.Conn); ok {

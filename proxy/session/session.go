@@ -74,15 +74,15 @@ type Session struct {
 	born   time.Time
 	relay  bool // the relay's end: its target is reached, and the proxy is to be told
 
-	mu     sync.Mutex // guards all below
-	m      machine
-	opened bool       // OK was received or sent
-	reader *sync.Cond // there may be something to read
-	writer *sync.Cond // there may be room to write
-	pump   *sync.Cond // there may be a frame to send
-	ready  chan struct{}
-	done   chan struct{} // closed when nothing is left to do
-	failed chan struct{} // closed when Err is not nil
+	mu        sync.Mutex // guards all below
+	m         machine
+	opened    bool       // OK was received or sent
+	reader    *sync.Cond // there may be something to read
+	writer    *sync.Cond // there may be room to write
+	pump      *sync.Cond // there may be a frame to send
+	ready     chan struct{}
+	done      chan struct{} // closed when nothing is left to do
+	onFailure func(error)   // told once that Err is not nil; nil: nobody
 
 	generation uint64        // of the newest carrier; 0: none yet
 	newest     *carrier      // nil: none yet, or none any more
@@ -131,7 +131,6 @@ func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
 		m:      newMachine(min(max(cfg.Buffer, MinBuffer), MaxBuffer), cfg.Memory),
 		ready:  make(chan struct{}),
 		done:   make(chan struct{}),
-		failed: make(chan struct{}),
 	}
 	cfg.Memory.add(sessionCost)
 	if cfg.Trace != nil {
@@ -171,9 +170,37 @@ func (s *Session) Opened() <-chan struct{} { return s.ready }
 // peer: its carrier can go.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Failed is closed when Err is not nil any more: for whoever waits for the other
-// side of a splice, and would not notice.
-func (s *Session) Failed() <-chan struct{} { return s.failed }
+// OnFailure calls f with Err, in a goroutine of its own, when that is not nil any
+// more: for whoever waits for the other side of a splice, and would not notice. It
+// is called once at most, and not after stop has returned. A later OnFailure takes
+// the earlier one's place.
+func (s *Session) OnFailure(f func(error)) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var once sync.Mutex // held while f runs, and by stop
+	stopped := false
+	s.onFailure = func(err error) {
+		once.Lock()
+		defer once.Unlock()
+		if !stopped {
+			f(err)
+		}
+	}
+	s.tellFailure()
+	return func() {
+		once.Lock()
+		defer once.Unlock()
+		stopped = true
+	}
+}
+
+// tellFailure calls onFailure if there is a reason. The caller holds mu.
+func (s *Session) tellFailure() {
+	if s.m.failure != nil && s.onFailure != nil {
+		go s.onFailure(s.m.failure)
+		s.onFailure = nil
+	}
+}
 
 // Err is why the session ended before both directions did: a *RefusedError, a
 // *ResetError, or what Abandon was given. It is nil while the session lives and
@@ -499,7 +526,7 @@ func (s *Session) release(ch chan struct{}) {
 // wake lets everyone look again. The caller holds mu.
 func (s *Session) wake() {
 	if s.m.failure != nil {
-		s.release(s.failed)
+		s.tellFailure()
 		if s.failedAt.IsZero() {
 			s.failedAt = time.Now()
 		}

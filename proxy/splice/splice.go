@@ -43,9 +43,9 @@ type Aborter interface {
 // Failer is implemented by a Conn that can fail while nobody reads or writes it:
 // both copiers may be waiting for the other side.
 type Failer interface {
-	// Failed is closed when Err is not nil.
-	Failed() <-chan struct{}
-	Err() error
+	// OnFailure calls f with the reason, in a goroutine of its own, when the Conn
+	// fails, or has failed already; at most once, and not after stop has returned.
+	OnFailure(f func(error)) (stop func())
 }
 
 // Side names one of Join's connections.
@@ -84,30 +84,21 @@ func Join(ctx context.Context, a, b Conn) Result {
 	stop := context.AfterFunc(ctx, func() { j.abort(context.Cause(ctx)) })
 	defer stop()
 
-	ended := make(chan struct{})
-	var watching sync.WaitGroup
 	for side, c := range map[Side]Conn{A: a, B: b} {
 		if f, ok := c.(Failer); ok {
-			watching.Go(func() {
-				select {
-				case <-f.Failed():
-					j.failSoon(&Error{side, "read", f.Err()})
-				case <-ended:
-				}
-			})
+			defer f.OnFailure(func(err error) { j.failSoon(&Error{side, "read", err}) })()
 		}
 	}
-	defer watching.Wait()
-	defer close(ended)
 
 	var r Result
 	var wg sync.WaitGroup
 	wg.Go(func() { r.AToB = j.copy(b, a, B, A) })
-	wg.Go(func() { r.BToA = j.copy(a, b, A, B) })
+	r.BToA = j.copy(a, b, A, B) // an idle connection costs no goroutine more than it must
 	wg.Wait()
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.ended = true
 	if j.drain != nil {
 		j.drain.Stop()
 	}
@@ -126,6 +117,7 @@ type join struct {
 	mu      sync.Mutex  // guards all below
 	err     error       // the first
 	aborted bool        // both sides were aborted
+	ended   bool        // both directions have, however
 	drain   *time.Timer // aborts after a failed write
 }
 
@@ -151,6 +143,9 @@ func (j *join) copy(dst, src Conn, dstSide, srcSide Side) int64 {
 func (j *join) failSoon(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.ended {
+		return
+	}
 	if j.err == nil {
 		j.err = err
 	}
@@ -190,8 +185,6 @@ func (j *join) abortLocked() {
 // writeError marks an error of the destination.
 type writeError struct{ error }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
-
 // relay copies until the end of src, without a buffer of its own where src
 // hands out its memory.
 func relay(dst io.Writer, src io.Reader) (int64, error) {
@@ -201,25 +194,8 @@ func relay(dst io.Writer, src io.Reader) (int64, error) {
 			return src.WriteTo(w)
 		}
 	}
-	b, _ := buffers.Get().(*[]byte)
-	defer buffers.Put(b)
-	var total int64
-	for {
-		n, err := src.Read(*b)
-		if n > 0 {
-			m, werr := dst.Write((*b)[:n])
-			total += int64(m)
-			if werr != nil {
-				return total, &writeError{werr}
-			}
-		}
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return total, err
-		}
-	}
+	w := &marking{w: dst}
+	return Copy(w, src)
 }
 
 // marking wraps the errors of a writer, so that a WriterTo's can be told apart.
