@@ -36,6 +36,7 @@ type street struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	far  []*simnet.Conn
+	hits hits
 }
 
 // neighbour is one proxy.
@@ -74,7 +75,7 @@ func newStreet(t *testing.T, window time.Duration, limits relay.Limits, target f
 				return near, nil
 			},
 		},
-		Window: window, Limits: limits,
+		Window: window, Limits: limits, Trace: &relay.Trace{LimitHit: s.hits.count},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,9 @@ import (
 )
 
 // openRelay is a relay on a real loopback port, and a dialer for it.
-func openRelay(t *testing.T, limits relay.Limits) (address string, d *transport.Dialer) {
+func openRelay(t *testing.T, limits relay.Limits) (address string, d *transport.Dialer, hit *hits) {
 	t.Helper()
+	hit = &hits{}
 	relayKey, userKey := keys()
 	id := filepath.Join(t.TempDir(), "id")
 	if err := os.WriteFile(id, userKey, 0o600); err != nil {
@@ -33,6 +34,7 @@ func openRelay(t *testing.T, limits relay.Limits) (address string, d *transport.
 		Transport: &transport.Server{Key: relayKey, Verifier: &keyauth.Verifier{Authorizer: doorkeeper{new(atomic.Bool)}}},
 		Dialer:    &relay.Dialer{},
 		Limits:    limits,
+		Trace:     &relay.Trace{LimitHit: hit.count},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +59,7 @@ func openRelay(t *testing.T, limits relay.Limits) (address string, d *transport.
 		Relay:      ln.Addr().String(),
 		Trust:      transport.Trust{Pins: []string{relayKey.Fingerprint}},
 		Identities: func(context.Context) (*keyauth.Identities, error) { return ids, nil },
-	}
+	}, hit
 }
 
 // TestHalfOpenConnectionsLockNobodyOut: ten thousand connections from one place
@@ -67,7 +69,7 @@ func TestHalfOpenConnectionsLockNobodyOut(t *testing.T) {
 		t.Skip("another loopback address is needed, which Linux has")
 	}
 	const flood, legitimate = 10_000, 50
-	address, d := openRelay(t, relay.Limits{})
+	address, d, hit := openRelay(t, relay.Limits{})
 	evil := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	var calm, stormy []time.Duration
 	dial := func() time.Duration {
@@ -115,6 +117,12 @@ func TestHalfOpenConnectionsLockNobodyOut(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+	// The first ones filled the lobby; each further one turned another out, or was not
+	// let in.
+	n, others := hit.of(relay.LimitHandshakes)
+	if n < flood/2 || others != 0 {
+		t.Errorf("%d half-open connections, counted %d times, other limits %d", open.Load(), n, others)
+	}
 	slices.Sort(calm)
 	slices.Sort(stormy)
 	t.Logf("%d half-open; %d links before, median %v, longest %v; %d during, median %v, longest %v", open.Load(),

@@ -53,6 +53,36 @@ type house struct {
 	lost     []*link.LostError
 	targets  []*simnet.Conn // the targets' ends, newest last
 	stopServ context.CancelFunc
+	hits     hits
+}
+
+// hits are the limits that a relay's peers have hit.
+type hits struct {
+	mu sync.Mutex // guards by
+	by map[relay.Limit]int
+}
+
+func (h *hits) count(l relay.Limit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.by == nil {
+		h.by = make(map[relay.Limit]int)
+	}
+	h.by[l]++
+}
+
+// of returns how often a limit was hit, and how often all others were.
+func (h *hits) of(l relay.Limit) (this, others int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, n := range h.by {
+		if name == l {
+			this = n
+		} else {
+			others += n
+		}
+	}
+	return this, others
 }
 
 type options struct {
@@ -154,7 +184,8 @@ func build(t *testing.T, o options) *house {
 		Limits:    o.limits,
 		Log:       o.log,
 		Trace: &relay.Trace{
-			Link: trace,
+			Link:     trace,
+			LimitHit: h.hits.count,
 			Ended: func(_ session.Stats, err error) {
 				h.ended.Add(1)
 				h.mu.Lock()

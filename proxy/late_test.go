@@ -123,6 +123,9 @@ func TestALinkThatIsFullTakesOthersLater(t *testing.T) {
 			<-s.Done()
 			time.Sleep(time.Second)
 		}
+		if n, others := h.hits.of(relay.LimitSessionsPerLink); n != 5 || others != 0 {
+			t.Errorf("counted %d times, other limits %d", n, others)
+		}
 		h.close()
 	})
 }
@@ -141,6 +144,9 @@ func TestAFloodOfOpensIsSlowedDown(t *testing.T) {
 		}
 		if n := h.reached.Load(); slowed < 15 || int(n)+slowed != 40 {
 			t.Errorf("%d slowed down, %d dialled", slowed, n)
+		}
+		if n, others := h.hits.of(relay.LimitOpensPerSecond); n != slowed || others != 0 {
+			t.Errorf("%d slowed down, counted %d times, other limits %d", slowed, n, others)
 		}
 		h.close()
 	})

@@ -67,6 +67,9 @@ func TestSleepersDoNotLockOutTheAwake(t *testing.T) {
 		if lived < sleepers/2 {
 			t.Errorf("only %d of %d sleepers lived", lived, sleepers)
 		}
+		if n, others := h.hits.of(relay.LimitMemoryPerKey); n != evicted || others != 0 {
+			t.Errorf("counted %d times, other limits %d", n, others)
+		}
 		synctest.Wait()
 		h.close()
 	})
@@ -99,6 +102,13 @@ func TestTheLongestSleeperGoesFirst(t *testing.T) {
 		}
 		if refused.Code != wire.CodeBusy || len(all) < 8 {
 			t.Errorf("%v after %d sessions", refused, len(all))
+		}
+		if n, others := h.hits.of(relay.LimitMemoryPerKey); n != 1 || others != 0 {
+			t.Errorf("counted %d times, other limits %d", n, others)
+		}
+		// What is refused is what the operator sees to be full.
+		if used, limit := h.relay.Memory(); limit != 16<<20 || used < limit/4-limit/64 || used > limit/2 {
+			t.Errorf("%d bytes held of %d, where the key's quarter is full", used, limit)
 		}
 		h.cut() // they all sleep for a moment, and can be ended
 		h.down.Store(true)

@@ -147,6 +147,9 @@ func TestOneKeyHoldsSoManySessions(t *testing.T) {
 		if !errors.As(err, &refused) || refused.Code != wire.CodeBusy {
 			t.Errorf("%v", err)
 		}
+		if n, others := h.hits.of(relay.LimitSessionsPerKey); n != 1 || others != 0 {
+			t.Errorf("counted %d times, other limits %d", n, others)
+		}
 		h.close()
 	})
 }

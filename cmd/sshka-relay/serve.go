@@ -70,6 +70,7 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	if err != nil {
 		return err
 	}
+	numbers.Memory(r.Memory)
 	for _, ln := range listeners {
 		log.Info("listening", "address", ln.Addr().String(), "fingerprint", key.Fingerprint, "authorized_keys", places.AuthorizedKeys)
 	}

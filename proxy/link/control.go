@@ -188,8 +188,10 @@ func (l *Link) peerBeat(seq uint64) error {
 	case heartbeat.Answer:
 		l.queue.control.answer = seq
 	case heartbeat.Warn:
+		l.hit(LimitBeatPace)
 		l.queue.control.slowDown = true
 	case heartbeat.Drop:
+		l.hit(LimitBeatPace)
 		return wire.Violation("the peer beats too fast")
 	case heartbeat.Ignore:
 		return nil

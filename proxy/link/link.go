@@ -75,6 +75,8 @@ type Trace struct {
 	SlowDown func(interval time.Duration)
 	// GoAway: the peer is about to close the link.
 	GoAway func(after time.Duration, reason string)
+	// LimitHit: the peer has taken as much as it may.
+	LimitHit func(Limit)
 	// Lost: the link has ended.
 	Lost func(*LostError)
 }
@@ -178,6 +180,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		l.trace = *cfg.Trace
 	}
 	l.queue.init(&l.mu)
+	l.unread.full = func() { l.hit(LimitUnread) }
 	f := &framer{
 		conn:    conn,
 		close:   l.hangUp,
@@ -418,6 +421,7 @@ func (l *Link) accept() {
 		case l.control == nil:
 			l.startControl(stream)
 		case l.crowded():
+			l.hit(LimitStreams)
 			l.end(Protocol, wire.Violation("more than %d streams", l.cfg.MaxStreams))
 			return
 		default:

@@ -70,6 +70,29 @@ func (p *pair) carriers(t *testing.T) (proxy, relay io.ReadWriteCloser) {
 	return proxy, relay
 }
 
+// hits counts the limits that a peer has hit.
+type hits struct {
+	mu sync.Mutex // guards by
+	by map[Limit]int
+}
+
+func (t *hits) trace() *Trace {
+	return &Trace{LimitHit: func(l Limit) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.by == nil {
+			t.by = make(map[Limit]int)
+		}
+		t.by[l]++
+	}}
+}
+
+func (t *hits) of(l Limit) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.by[l]
+}
+
 var quiet = Config{Heartbeat: heartbeat.Policy{Interval: heartbeat.Off}}
 
 func TestCarriersCarryBothWays(t *testing.T) {
@@ -271,10 +294,14 @@ func TestBeatFloodIsToldThenDropped(t *testing.T) {
 			Heartbeat: heartbeat.Policy{Interval: heartbeat.MinInterval},
 			Trace:     &Trace{SlowDown: func(time.Duration) { slowed++ }},
 		}
-		p := join(t, simnet.Line{}, proxy, quiet)
+		var hit hits
+		p := join(t, simnet.Line{}, proxy, Config{Heartbeat: quiet.Heartbeat, Trace: hit.trace()})
 		time.Sleep(time.Hour)
 		if slowed != 1 || p.proxy.Err() != nil {
 			t.Errorf("told %d times, %v", slowed, p.proxy.Err())
+		}
+		if n := hit.of(LimitBeatPace); n != 1 {
+			t.Errorf("counted %d times", n)
 		}
 		go func() { // a peer that does not obey
 			for range 100_000 {
@@ -293,6 +320,10 @@ func TestBeatFloodIsToldThenDropped(t *testing.T) {
 		var lost *LostError
 		if err := p.relay.Err(); !errors.As(err, &lost) || lost.Reason != Protocol {
 			t.Errorf("%v", err)
+		}
+		// Told once more, and dropped.
+		if n := hit.of(LimitBeatPace); n != 3 {
+			t.Errorf("counted %d times", n)
 		}
 		p.close()
 	})
@@ -586,7 +617,8 @@ func TestAProbeThatNobodyAnswersIsSuspicious(t *testing.T) {
 // so much memory and no more, and its link ends for lack of beats.
 func TestWhatNobodyReadsIsNotTaken(t *testing.T) {
 	simnet.Bubble(t, func(t *testing.T) {
-		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: heartbeat.Policy{Interval: time.Second, Timeout: time.Second, CountMax: 3}})
+		var hit hits
+		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: heartbeat.Policy{Interval: time.Second, Timeout: time.Second, CountMax: 3}, Trace: hit.trace()})
 		var wg sync.WaitGroup
 		for range 8 {
 			a, _ := p.carriers(t)
@@ -605,6 +637,9 @@ func TestWhatNobodyReadsIsNotTaken(t *testing.T) {
 		if n := p.relay.unread.n; n > maxUnread+maxChunk {
 			t.Errorf("%d bytes unread", n)
 		}
+		if n := hit.of(LimitUnread); n != 1 {
+			t.Errorf("counted %d times", n)
+		}
 		var lost *LostError
 		if !errors.As(p.relErr, &lost) || lost.Reason != MissedBeats {
 			t.Errorf("%v", p.relErr)
@@ -615,7 +650,8 @@ func TestWhatNobodyReadsIsNotTaken(t *testing.T) {
 
 func TestTooManyStreamsEndTheLink(t *testing.T) {
 	simnet.Bubble(t, func(t *testing.T) {
-		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: quiet.Heartbeat, MaxStreams: 3})
+		var hit hits
+		p := join(t, simnet.Line{}, quiet, Config{Heartbeat: quiet.Heartbeat, MaxStreams: 3, Trace: hit.trace()})
 		for range 10 { // and come and go
 			a, b := p.carriers(t)
 			a.Close()
@@ -625,6 +661,9 @@ func TestTooManyStreamsEndTheLink(t *testing.T) {
 		for range 3 {
 			p.carriers(t)
 		}
+		if n := hit.of(LimitStreams); n != 0 {
+			t.Errorf("counted %d times before it was hit", n)
+		}
 		if _, err := p.proxy.Open(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -633,6 +672,9 @@ func TestTooManyStreamsEndTheLink(t *testing.T) {
 		var lost *LostError
 		if !errors.As(p.relErr, &lost) || lost.Reason != Protocol {
 			t.Errorf("%v", p.relErr)
+		}
+		if n := hit.of(LimitStreams); n != 1 {
+			t.Errorf("counted %d times", n)
 		}
 	})
 }

@@ -14,13 +14,18 @@ type unread struct {
 	n       int
 	waiting *sync.Cond // the framer; nil while it does not
 	over    bool
+
+	full func() // is told that there are too many; set once, nil: nobody
 }
 
 // arrived counts n bytes in, and waits while there are too many.
 func (u *unread) arrived(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.n > 0 && u.n+n > maxUnread && !u.over {
+	if u.tooMany(n) && u.full != nil {
+		u.full()
+	}
+	for u.tooMany(n) {
 		if u.waiting == nil {
 			u.waiting = sync.NewCond(&u.mu)
 		}
@@ -28,6 +33,9 @@ func (u *unread) arrived(n int) {
 	}
 	u.n += n
 }
+
+// tooMany reports whether n more have to wait. The caller holds mu.
+func (u *unread) tooMany(n int) bool { return u.n > 0 && u.n+n > maxUnread && !u.over }
 
 // read counts n bytes out.
 func (u *unread) read(n int) {

@@ -2,6 +2,8 @@
 //
 //	m := metrics.New(metrics.Config{Role: metrics.RoleRelay, Version: proxy.Version, Heartbeat: cfg.Heartbeat})
 //	cfg.Trace = m.Relay(cfg.Trace)       // fills the numbers, then calls what was there
+//	r, err := relay.New(cfg)
+//	m.Memory(r.Memory)                   // asked when somebody scrapes
 //	http.Handle("/metrics", m.Handler())
 //
 // numbers.go names every number once; docs/metrics.md is compared with it by a

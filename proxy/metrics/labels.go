@@ -190,6 +190,19 @@ func authReason(err error) string {
 	return authTLS
 }
 
+// limitValues are the values of sshka_limits_hit_total: what a relay limits, and
+// what its links do.
+func limitValues() []string {
+	values := make([]string, 0, len(relay.AllLimits)+len(link.Limits))
+	for _, l := range relay.AllLimits {
+		values = append(values, string(l))
+	}
+	for _, l := range link.Limits {
+		values = append(values, string(l))
+	}
+	return values
+}
+
 // isTimeout reports whether a deadline or the kernel's patience has passed.
 func isTimeout(err error) bool {
 	var ne net.Error

@@ -47,9 +47,11 @@ type Metrics struct {
 	beats, missed, resumed, replayed prometheus.Counter
 	rtt, resume                      prometheus.Histogram
 	intervalNow                      prometheus.Gauge
-	lost, dials, opened, ended, auth values
+	lost, dials, opened, ended       values
+	auth, limits                     values
 	sessions                         *sessions
 	links                            atomic.Int64
+	memory                           atomic.Pointer[memory]
 }
 
 // values are the counters of a number with a label. They do not change.
@@ -85,6 +87,10 @@ func New(cfg Config) *Metrics {
 	m.gaugeFunc(buildInfo, prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}, func() float64 { return 1 })
 	m.lost, m.dials, m.auth = m.values(linksLost), m.values(linkDials), m.values(authFailures)
 	m.opened, m.ended = m.values(sessionsOpened), m.values(sessionsEnded)
+	m.limits = m.values(limitsHit)
+	m.memory.Store(&memory{func() (used, limit int64) { return 0, 0 }})
+	m.gaugeFunc(sessionMemory, nil, func() float64 { used, _ := m.memory.Load().ask(); return float64(used) })
+	m.gaugeFunc(sessionMemoryLimit, nil, func() float64 { _, limit := m.memory.Load().ask(); return float64(limit) })
 	m.sessions = newSessions(m)
 	m.registry.MustRegister(
 		m.sessions,
@@ -93,6 +99,13 @@ func New(cfg Config) *Metrics {
 	)
 	return m
 }
+
+// memory knows what the sessions of a relay take and may take, in bytes.
+type memory struct{ ask func() (used, limit int64) }
+
+// Memory lets m ask a relay at every scrape, by its method Memory. Until then both
+// numbers are 0.
+func (m *Metrics) Memory(ask func() (used, limit int64)) { m.memory.Store(&memory{ask}) }
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {

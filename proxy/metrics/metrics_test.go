@@ -268,6 +268,19 @@ func TestARoundTripHasItsBucket(t *testing.T) {
 	}
 }
 
+func TestTheRelayIsAskedForItsMemory(t *testing.T) {
+	m := New(Config{Role: RoleRelay})
+	used := int64(1 << 20)
+	m.Memory(func() (int64, int64) { used++; return used, 1 << 30 })
+	for range 2 { // at every scrape, twice
+		before := used
+		got := read(t, m)
+		if now := got["sshka_session_memory_bytes"]; now <= float64(before) || now > float64(used) || got["sshka_session_memory_limit_bytes"] != 1<<30 {
+			t.Errorf("%v of %v", now, got["sshka_session_memory_limit_bytes"])
+		}
+	}
+}
+
 func TestTwoInOneProcessDoNotMix(t *testing.T) {
 	proxy, embedded := New(Config{Role: RoleProxy}), New(Config{Role: RoleRelay})
 	embedded.Relay(nil).Link.BeatSent(1)
@@ -304,6 +317,7 @@ func TestEventsAllocateNothing(t *testing.T) {
 		proxy.Link.SlowDown(time.Second)
 		proxy.Dialled(time.Second, nil)
 		trace.Opened(nil)
+		trace.LimitHit(relay.LimitHandshakes)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -98,10 +98,23 @@ var (
 		name: "sshka_replay_buffer_bytes", kind: gauge,
 		help: "Bytes that open sessions keep at this end until the other end has stored them.",
 	}
+	sessionMemory = &number{
+		name: "sshka_session_memory_bytes", kind: gauge, role: RoleRelay,
+		help: "Memory that all sessions of the relay take now, in buffers and beside them.",
+	}
+	sessionMemoryLimit = &number{
+		name: "sshka_session_memory_limit_bytes", kind: gauge, role: RoleRelay,
+		help: "Memory that they may take: relay.limits.memory.",
+	}
 	authFailures = &number{
 		name: "sshka_auth_failures_total", kind: counter, role: RoleRelay,
 		help:  "Connections to the relay that did not become a link, scanners and balancers among them.",
 		label: "reason", values: authReasons(),
+	}
+	limitsHit = &number{
+		name: "sshka_limits_hit_total", kind: counter, role: RoleRelay,
+		help:  "Times that somebody has hit a limit of the relay.",
+		label: "limit", values: limitValues(),
 	}
 	buildInfo = &number{
 		name: "sshka_build_info", kind: gauge,
@@ -122,5 +135,6 @@ var numbers = []*number{
 	heartbeatsSent, heartbeatsMissed, heartbeatRTT, heartbeatInterval,
 	linkUp, links, linksLost, linkDials,
 	sessionsNow, sessionsOpened, sessionsResumed, sessionResume, sessionsEnded, sessionReplayed, sessionBytes, replayBuffer,
-	authFailures, buildInfo,
+	sessionMemory, sessionMemoryLimit,
+	authFailures, limitsHit, buildInfo,
 }

@@ -49,6 +49,8 @@ func (m *Metrics) Relay(next *relay.Trace) *relay.Trace {
 	t.LinkDown = also(func() { m.links.Add(-1) }, t.LinkDown)
 	t.AuthFailed = then(func(err error) { m.auth.count(authReason(err)) }, t.AuthFailed)
 	t.Opened = then(func(err error) { m.opened.count(openResult(err)) }, t.Opened)
+	t.LimitHit = then(func(l relay.Limit) { m.limits.count(string(l)) }, t.LimitHit)
+	t.Link.LimitHit = then(func(l link.Limit) { m.limits.count(string(l)) }, t.Link.LimitHit)
 	return &t
 }
 

@@ -87,6 +87,18 @@ func TestEveryEventMovesItsNumber(t *testing.T) {
 			want:  deltas{"sshka_sessions_opened_total{result=timeout}": 1},
 		},
 		"relay: no room": {relay: func(t *relay.Trace) { t.Opened(refused(wire.CodeBusy)) }, want: deltas{"sshka_sessions_opened_total{result=busy}": 1}},
+		"relay: limit hit": {
+			relay: func(t *relay.Trace) { t.LimitHit(relay.LimitMemoryPerKey) },
+			want:  deltas{"sshka_limits_hit_total{limit=memory_per_key}": 1},
+		},
+		"relay: limit of a link hit": {
+			relay: func(t *relay.Trace) { t.Link.LimitHit(link.LimitBeatPace) },
+			want:  deltas{"sshka_limits_hit_total{limit=beat_pace}": 1},
+		},
+		"relay: streams": { // told by the relay and by the link
+			relay: func(t *relay.Trace) { t.LimitHit(relay.LimitStreams); t.Link.LimitHit(link.LimitStreams) },
+			want:  deltas{"sshka_limits_hit_total{limit=streams_per_link}": 2},
+		},
 		"relay: ended": {
 			relay: func(t *relay.Trace) {
 				t.Session.Opened(s)

@@ -45,6 +45,7 @@ func (p *peer) accept(ctx, staying context.Context) {
 			return
 		}
 		if !p.asking.enter() { // a flood of carriers that say nothing
+			p.r.hit(LimitStreams)
 			p.sessions.Go(func() { c.Close() })
 			continue
 		}
@@ -91,11 +92,13 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		return
 	}
 	if wait := p.person.opens(time.Now(), p.r.cfg.Limits.OpensPerSecond); wait > 0 {
+		p.r.hit(LimitOpensPerSecond)
 		_ = req.RefuseUntil(wire.CodeSlowDown, wait, "this key opens sessions faster than the relay lets it")
 		p.opened(&session.RefusedError{Refused: wire.Refused{Code: wire.CodeSlowDown, RetryAfter: wait}})
 		return
 	}
 	if !p.gate.enter() {
+		p.r.hit(LimitSessionsPerLink)
 		p.refuseOpen(req, wire.CodeBusy, "the relay carries no more sessions on this link")
 		return
 	}
@@ -116,10 +119,12 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		p.repeatDead(req, dead, owner)
 		return
 	case !room:
+		p.r.hit(LimitSessionsPerKey)
 		p.refuseOpen(req, wire.CodeBusy, "this key holds as many sessions as the relay lets it")
 		return
 	}
-	if !p.r.held.evict(h.memory) {
+	if short := p.r.held.evict(h.memory); short != "" {
+		p.r.hit(short)
 		busy := wire.Refused{Code: wire.CodeBusy, Message: "the relay is short of memory"}
 		p.opened(&session.RefusedError{Refused: busy})
 		p.refuse(req, h, &busy)
@@ -251,7 +256,7 @@ func (p *peer) dial(ctx context.Context, req *session.Request, grant *keyauth.Gr
 			cancel(errGivenUp)
 		}
 	})
-	if err := p.person.dials.wait(ctx, p.r.cfg.Dialer.timeout()); err != nil {
+	if err := p.person.dials.wait(ctx, p.r.cfg.Dialer.timeout(), func() { p.r.hit(LimitDialsPerKey) }); err != nil {
 		return nil, p.r.cfg.Dialer.dialError(target, err)
 	}
 	defer p.person.dials.leave()

@@ -13,7 +13,7 @@ import (
 // TestTheLongestSleeperGoesFirst does not look at who goes).
 func TestAttackWhoGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tb := newTable(64 << 20)
+		tb := newTable(64<<20, func(Limit) {})
 		sleeper := func(id byte, key string, bytes int) *held {
 			h := &held{owner: key, reached: make(chan struct{})}
 			tb.add(wire.ID{id}, h, 100)

@@ -69,11 +69,12 @@ func (g gate) enter() bool {
 	}
 }
 
-// wait is enter that waits for its turn, for so long.
-func (g gate) wait(ctx context.Context, most time.Duration) error {
+// wait is enter that waits for its turn, for so long. full is told when it has to.
+func (g gate) wait(ctx context.Context, most time.Duration, full func()) error {
 	if g.enter() {
 		return nil
 	}
+	full()
 	late := time.NewTimer(most)
 	defer late.Stop()
 	select {
@@ -98,11 +99,13 @@ type gates struct {
 	keys                   *people
 }
 
-func newGates(l Limits) *gates {
+// newGates returns those for l. hit is told which of them was full.
+func newGates(l Limits, hit func(Limit)) *gates {
+	crowded := func() { hit(LimitHandshakes) }
 	return &gates{
 		links:      places{most: l.Links},
-		handshakes: newLobby(l.Handshakes),
-		signatures: newLobby(l.Handshakes),
+		handshakes: newLobby(l.Handshakes, crowded),
+		signatures: newLobby(l.Handshakes, crowded),
 		keys:       newPeople(l),
 	}
 }

@@ -66,22 +66,27 @@ func TestAKeyHasSoManyLinks(t *testing.T) {
 func TestDialsWaitForTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := make(gate, 1)
-		if err := g.wait(t.Context(), time.Second); err != nil {
-			t.Fatal(err)
+		full := 0
+		wait := func(ctx context.Context) error { return g.wait(ctx, time.Second, func() { full++ }) }
+		if err := wait(t.Context()); err != nil || full != 0 {
+			t.Fatal(err, full)
 		}
 		time.AfterFunc(500*time.Millisecond, g.leave)
-		if err := g.wait(t.Context(), time.Second); err != nil {
+		if err := wait(t.Context()); err != nil {
 			t.Error(err)
 		}
 		start := time.Now()
-		if err := g.wait(t.Context(), time.Second); !errors.Is(err, errTooManyDials) || time.Since(start) != time.Second {
+		if err := wait(t.Context()); !errors.Is(err, errTooManyDials) || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(gone)
-		if err := g.wait(ctx, time.Second); !errors.Is(err, gone) {
+		if err := wait(ctx); !errors.Is(err, gone) {
 			t.Errorf("%v", err)
+		}
+		if full != 3 {
+			t.Errorf("%d had to wait", full)
 		}
 	})
 }

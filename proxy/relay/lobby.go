@@ -17,6 +17,7 @@ const youngGuest = 2 * time.Second
 // place turns out his own.
 type lobby struct {
 	most int
+	full func() // is told of every newcomer that finds it so
 
 	mu      sync.Mutex // guards all below
 	n       int
@@ -37,7 +38,9 @@ type stranger struct {
 	turned bool // out
 }
 
-func newLobby(most int) *lobby { return &lobby{most: most, sources: make(map[netip.Prefix]*source)} }
+func newLobby(most int, full func()) *lobby {
+	return &lobby{most: most, full: full, sources: make(map[netip.Prefix]*source)}
+}
 
 // prefixOf is the source of a connection. Those without an address are one.
 func prefixOf(c net.Conn) netip.Prefix {
@@ -60,8 +63,11 @@ func (l *lobby) enter(c net.Conn) *stranger {
 	s := &stranger{conn: c, from: prefixOf(c), since: time.Now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.n >= l.most && !l.turnOut(s.from) {
-		return nil
+	if l.n >= l.most {
+		l.full()
+		if !l.turnOut(s.from) {
+			return nil
+		}
 	}
 	l.n++
 	src := l.sources[s.from]

@@ -27,9 +27,13 @@ func (c *caller) Close() error {
 
 func TestWhoeverFillsTheLobbyTurnsOutHisOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLobby(256)
+		full := 0
+		l := newLobby(256, func() { full++ })
 		var flood []*caller
 		for i := range 10_000 {
+			if full > 0 != (i > 256) {
+				t.Fatalf("told %d times that it is full, with %d in it", full, i)
+			}
 			c := &caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)}
 			if l.enter(c) != nil {
 				flood = append(flood, c)
@@ -64,15 +68,16 @@ func TestWhoeverFillsTheLobbyTurnsOutHisOwn(t *testing.T) {
 // behind one NAT. Those that are in go on; the others come again.
 func TestAStormFromOnePlaceIsNotThrashed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLobby(256)
+		full := 0
+		l := newLobby(256, func() { full++ })
 		var in []*stranger
 		for i := range 5000 {
 			if s := l.enter(&caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)}); s != nil {
 				in = append(in, s)
 			}
 		}
-		if len(in) != 256 {
-			t.Errorf("%d were let in", len(in))
+		if len(in) != 256 || full != 5000-256 {
+			t.Errorf("%d were let in, %d found it full", len(in), full)
 		}
 		for _, s := range in {
 			if l.turnedOut(s) {

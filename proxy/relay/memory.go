@@ -31,21 +31,22 @@ func AutoMemory() int64 {
 
 // evict ends sessions until there is room in the account and in the relay: those
 // that have been without a carrier for longest, of the key that holds most. It
-// reports whether there is.
-func (t *table) evict(account *session.Memory) bool {
+// returns the limit for which there is none, or "".
+func (t *table) evict(account *session.Memory) Limit {
 	for {
-		short := account // whose sessions may go
+		short, limit := account, LimitMemoryPerKey // whose sessions may go
 		switch {
-		case account.Own() >= session.Full:
+		case account != t.memory && account.Own() >= session.Full:
 		case t.memory.Own() >= session.Full:
-			short = t.memory
+			short, limit = t.memory, LimitMemory
 		default:
-			return true
+			return ""
 		}
 		h := t.victim(short)
 		if h == nil {
-			return false
+			return limit
 		}
+		t.hit(limit)
 		h.s.Reset(wire.CodeEvicted, "the relay needed its memory for others")
 	}
 }

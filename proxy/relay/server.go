@@ -63,6 +63,9 @@ type Trace struct {
 	Opened func(err error)
 	// Ended: a session has ended.
 	Ended func(stats session.Stats, err error)
+	// LimitHit: one of the Limits was hit, or another that a key has. Link.LimitHit is
+	// told of what a link limits by itself. It must not call the relay.
+	LimitHit func(Limit)
 }
 
 // Relay accepts links and carries their sessions to targets.
@@ -109,10 +112,10 @@ func New(cfg Config) (*Relay, error) {
 	verifier := *server.Verifier
 	server.Verifier = &verifier
 	cfg.Transport = &server
-	r := &Relay{
-		cfg: cfg, gates: newGates(cfg.Limits), held: newTable(cfg.Limits.Memory),
-		tickets: newTickets(cfg.Window), authorizer: verifier.Authorizer,
-	}
+	r := &Relay{cfg: cfg, authorizer: verifier.Authorizer}
+	r.gates = newGates(cfg.Limits, r.hit)
+	r.held = newTable(cfg.Limits.Memory, r.hit)
+	r.tickets = newTickets(cfg.Window, r.hit)
 	verifier.Ticket = r.redeem
 	return r, nil
 }
@@ -243,18 +246,19 @@ func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 
 // admit makes room for a link of id, and hands out a ticket for the next.
 func (r *Relay) admit(g *guest, id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
-	busy := func(why string) *wire.Denied {
+	busy := func(l Limit, why string) *wire.Denied {
+		r.hit(l)
 		r.cfg.Log.Warn("link refused", "key", id.Fingerprint, "reason", why)
 		return &wire.Denied{Code: wire.CodeBusy, RetryAfter: busyRetry, Message: why}
 	}
 	back := r.held.holds(id.Fingerprint)
 	if !r.gates.links.enter(back) {
-		return nil, busy("the relay has as many links as it takes")
+		return nil, busy(LimitLinks, "the relay has as many links as it takes")
 	}
 	k := r.gates.keys.enter(id.Fingerprint, back)
 	if k == nil {
 		r.gates.links.leave()
-		return nil, busy("this key has as many links as the relay lets it")
+		return nil, busy(LimitLinksPerKey, "this key has as many links as the relay lets it")
 	}
 	g.person = k
 	w, ended := r.tickets.issue(id)

@@ -25,6 +25,7 @@ const (
 // that all is well.
 type table struct {
 	memory *session.Memory // of all sessions
+	hit    func(Limit)
 
 	mu     sync.Mutex // guards all below
 	live   map[wire.ID]*held
@@ -48,10 +49,12 @@ type tombstone struct {
 	refused *wire.Refused // it did not end cleanly, or its target was not reached
 }
 
-func newTable(memory int64) *table {
+// newTable returns an empty table. hit is told when something has to go for a
+// limit.
+func newTable(memory int64, hit func(Limit)) *table {
 	return &table{
-		memory: session.NewMemory(memory, nil),
-		live:   make(map[wire.ID]*held), owners: make(map[string]*holder),
+		memory: session.NewMemory(memory, nil), hit: hit,
+		live: make(map[wire.ID]*held), owners: make(map[string]*holder),
 		dead: make(map[wire.ID]*tombstone), graves: make(map[string][]*tombstone),
 	}
 }
@@ -170,7 +173,12 @@ func unclean(err error, window time.Duration) *wire.Refused {
 // more or that are too many. The caller holds mu.
 func (t *table) dig(d *tombstone) {
 	graves := t.graves[d.owner]
-	for len(graves) > 0 && (len(graves) >= maxTombstones || time.Now().After(graves[0].until)) {
+	for len(graves) > 0 {
+		if asked := !time.Now().After(graves[0].until); asked && len(graves) < maxTombstones {
+			break
+		} else if asked {
+			t.hit(LimitTombstones)
+		}
 		delete(t.dead, graves[0].id)
 		graves[0] = nil
 		graves = graves[1:]

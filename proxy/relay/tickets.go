@@ -16,6 +16,7 @@ const maxTicketsPerKey = 1024
 // proxy needs no signature. In memory only: a restarted relay knows none.
 type tickets struct {
 	keep time.Duration // after the last use
+	hit  func(Limit)
 
 	mu     sync.Mutex // guards all below
 	byID   map[wire.ID]*ticket
@@ -32,8 +33,9 @@ type ticket struct {
 	used     time.Time // when the last of them ended
 }
 
-func newTickets(keep time.Duration) *tickets {
-	return &tickets{keep: keep, byID: make(map[wire.ID]*ticket), owners: make(map[string]map[wire.ID]*ticket)}
+// newTickets returns none. hit is told when one has to go for a limit.
+func newTickets(keep time.Duration, hit func(Limit)) *tickets {
+	return &tickets{keep: keep, hit: hit, byID: make(map[wire.ID]*ticket), owners: make(map[string]map[wire.ID]*ticket)}
 }
 
 // issue returns a WELCOME for a link of id, with a ticket unless none are kept.
@@ -89,6 +91,7 @@ func (t *tickets) makeRoom(owned map[wire.ID]*ticket, now time.Time) {
 		}
 	}
 	if len(owned) >= maxTicketsPerKey {
+		t.hit(LimitTicketsPerKey)
 		t.remove(oldest)
 	}
 }

@@ -25,7 +25,7 @@ func known(t *tickets, w *wire.Welcome) bool {
 
 func TestATicketOutlivesItsLinkForTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tk := newTickets(time.Hour)
+		tk := newTickets(time.Hour, func(Limit) {})
 		w, ended := comeIn(tk, "a", nil)
 		time.Sleep(24 * time.Hour)
 		if !known(tk, w) {
@@ -46,7 +46,7 @@ func TestATicketOutlivesItsLinkForTheWindow(t *testing.T) {
 // TestAProxyThatComesAgainLeavesTwoTickets: the one it came by, should the answer
 // have been lost, and the one it got.
 func TestAProxyThatComesAgainLeavesTwoTickets(t *testing.T) {
-	tk := newTickets(time.Hour)
+	tk := newTickets(time.Hour, func(Limit) {})
 	w, ended := comeIn(tk, "a", nil)
 	for range 1000 {
 		ended(false)
@@ -67,7 +67,8 @@ func TestAProxyThatComesAgainLeavesTwoTickets(t *testing.T) {
 
 func TestAKeyHasSoManyTickets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tk := newTickets(time.Hour)
+		var hits tally
+		tk := newTickets(time.Hour, hits.hit)
 		other, _ := comeIn(tk, "b", nil)
 		first, _ := comeIn(tk, "a", nil) // its link lives
 		var second *wire.Welcome
@@ -88,11 +89,14 @@ func TestAKeyHasSoManyTickets(t *testing.T) {
 		if known(tk, second) {
 			t.Error("the longest unused ticket stayed")
 		}
+		if n := hits[LimitTicketsPerKey]; n != 2*maxTicketsPerKey+1 {
+			t.Errorf("the limit was hit %d times", n)
+		}
 	})
 }
 
 func TestWithoutAWindowThereAreNoTickets(t *testing.T) {
-	tk := newTickets(0)
+	tk := newTickets(0, func(Limit) {})
 	w, ended := comeIn(tk, "a", nil)
 	ended(false)
 	if w.Secret != (wire.Secret{}) || len(tk.byID) != 0 {
