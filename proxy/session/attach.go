@@ -104,25 +104,17 @@ func (s *Session) Answer(ctx context.Context, r *Request, secret wire.Secret) er
 	})
 }
 
-// carrier is one attachment: a carrier and its place in the row of them.
-type carrier struct {
-	io.ReadWriteCloser
-	generation uint64
-	hello      bool // has not been answered yet
-	left       bool // receive has ended
-	toldLeft   bool // that the target has left
-}
-
 // newCarrier makes the newest attachment and fences the one before. The caller
 // holds mu.
 func (s *Session) newCarrier(c io.ReadWriteCloser, generation uint64) *carrier {
-	if old := s.newest; old != nil && old.hello {
+	old := s.newest
+	if old != nil && old.hello {
 		old.Close()
 	}
 	s.generation = generation
 	s.pause()
 	s.newest = &carrier{ReadWriteCloser: c, generation: generation, hello: true}
-	s.pump.Broadcast()
+	s.startSender(old) // it says that it was left
 	return s.newest
 }
 
@@ -214,12 +206,10 @@ func (s *Session) exchange(a *carrier) error {
 	if s.trace.Attached != nil {
 		s.trace.Attached(a.generation)
 	}
-	var sendErr error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		sendErr = s.send(a)
-		a.Close() // ends receive
-	})
+	s.mu.Lock()
+	a.active = true
+	s.startSender(a)
+	s.mu.Unlock()
 	err := s.receive(a)
 	if errors.Is(err, wire.ErrProtocol) {
 		s.Reset(wire.CodeProtocol, err.Error())
@@ -230,13 +220,14 @@ func (s *Session) exchange(a *carrier) error {
 	}
 
 	s.mu.Lock()
-	a.left = true // ends send, once it has nothing more to say
+	a.left = true // ends the sender, once it has nothing more to say
 	if s.newest == a {
 		s.pause()
 	}
 	s.wake()
+	s.startSender(a)
 	s.mu.Unlock()
-	wg.Wait()
+	a.senders.Wait()
 	s.mu.Lock()
 	if s.m.over() {
 		s.finish()
@@ -244,8 +235,8 @@ func (s *Session) exchange(a *carrier) error {
 	}
 	s.mu.Unlock()
 
-	if sendErr != nil && !errors.Is(sendErr, errLeft) {
-		err = sendErr
+	if a.sendErr != nil && !errors.Is(a.sendErr, errLeft) {
+		err = a.sendErr
 	}
 	if s.ended() {
 		err = nil
@@ -254,113 +245,6 @@ func (s *Session) exchange(a *carrier) error {
 		s.trace.Detached(a.generation, err)
 	}
 	return err
-}
-
-// errLeft ends send when receive has ended.
-var errLeft = errors.New("carrier left")
-
-// send writes frames as they come up. It returns nil when the session has ended.
-func (s *Session) send(a *carrier) error {
-	for {
-		buf, err := s.nextFrames(a)
-		if buf == nil {
-			return err
-		}
-		_, err = a.Write(*buf)
-		frameBuffers.Put(buf)
-		if err != nil {
-			s.untold(a)
-			return fmt.Errorf("write to carrier: %w", err)
-		}
-	}
-}
-
-// untold takes back that the peer was told of what is stored, when the carrier
-// would not take it: the proxy's end comes back to tell, since the relay would wait
-// for a window. The relay's end leaves it to the tombstone.
-func (s *Session) untold(a *carrier) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.newest == a && !s.relay {
-		s.m.toldReceived = 0
-	}
-}
-
-var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, wire.MaxFrame); return &b }}
-
-// nextFrames waits until there is something to send and returns it in a pooled
-// buffer, or nil when send is to end with the error.
-func (s *Session) nextFrames(a *carrier) (*[]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		switch {
-		case s.newest == nil:
-			return nil, errLeft
-		case s.newest != a:
-			s.sayMoved(a)
-			return nil, ErrMoved
-		}
-		buf, _ := frameBuffers.Get().(*[]byte)
-		*buf = (*buf)[:0]
-		if s.relay && s.targetLeft != 0 && !a.toldLeft {
-			a.toldLeft = true
-			*buf = wire.Append(*buf, &wire.TargetLeft{Detached: s.targetLeft})
-		}
-		s.m.grow(time.Now())
-		*buf = s.m.frames(*buf, s.ackDue)
-		if len(*buf) > 0 {
-			s.ackDue = false
-			s.writer.Broadcast() // what is sent makes room
-			return buf, nil
-		}
-		frameBuffers.Put(buf)
-		if s.m.over() {
-			s.finish()
-			s.wake()
-			return nil, nil
-		}
-		if a.left {
-			return nil, errLeft
-		}
-		s.armAck()
-		s.pump.Wait()
-	}
-}
-
-// armAck starts the timer that lets an acknowledgement go without data. The
-// caller holds mu.
-func (s *Session) armAck() {
-	if s.ackArmed || !s.m.ackWanted() {
-		return
-	}
-	s.ackArmed = true
-	if s.ackTimer == nil {
-		s.ackTimer = time.AfterFunc(ackDelay, s.ackTimeout)
-	} else {
-		s.ackTimer.Reset(ackDelay)
-	}
-}
-
-func (s *Session) ackTimeout() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ackArmed = false
-	if s.m.ackWanted() {
-		s.ackDue = true
-		s.pump.Broadcast()
-	}
-}
-
-// sayMoved tells the other end of a carrier that has been left, best effort.
-// The caller holds mu and gets it back.
-func (s *Session) sayMoved(a *carrier) {
-	moved := wire.Append(nil, &wire.Moved{Generation: s.generation})
-	s.mu.Unlock()
-	defer s.mu.Lock()
-	t := time.AfterFunc(partingTime, func() { a.Close() })
-	defer t.Stop()
-	_, _ = a.Write(moved)
 }
 
 // receive takes frames from the carrier until it ends.

@@ -296,6 +296,25 @@ func (m *machine) ackUrgent() bool {
 		m.inLimit() >= m.toldLimit+m.step()
 }
 
+// sendable is how many bytes of the application's may be sent now.
+func (m *machine) sendable() int {
+	if end := min(m.out.end, m.outLimit); end > m.next {
+		return int(end - m.next)
+	}
+	return 0
+}
+
+// wants reports whether frames would send anything.
+func (m *machine) wants(ackDue bool) bool {
+	switch {
+	case m.resetIn:
+		return !m.resetAcked
+	case m.resetOut != nil:
+		return !m.resetSent
+	}
+	return m.sendable() > 0 || m.finned && m.next == m.out.end || m.ackWanted() && (ackDue || m.ackUrgent())
+}
+
 // frames appends what is to be sent now to b, whole frames only and at most
 // wire.MaxFrame less yamux's header. ackDue: the timer has fired.
 func (m *machine) frames(b []byte, ackDue bool) []byte {
@@ -314,13 +333,13 @@ func (m *machine) frames(b []byte, ackDue bool) []byte {
 		}
 		return b
 	}
-	sending := min(m.out.end, m.outLimit) > m.next
+	sending := m.sendable() > 0
 	if m.ackWanted() && (ackDue || sending || m.ackUrgent()) {
 		m.toldReceived, m.toldLimit = m.received, m.promise()
 		b = wire.Append(b, &wire.Ack{Received: m.toldReceived, Limit: m.toldLimit})
 	}
 	if sending {
-		n := int(min(uint64(most-len(b)-wire.DataHeaderSize), min(m.out.end, m.outLimit)-m.next))
+		n := min(most-len(b)-wire.DataHeaderSize, m.sendable())
 		b = wire.AppendDataHeader(b, m.next, n)
 		b = b[:len(b)+n]
 		m.out.copyAt(b[len(b)-n:], m.next)

@@ -79,7 +79,6 @@ type Session struct {
 	opened    bool       // OK was received or sent
 	reader    *sync.Cond // there may be something to read
 	writer    *sync.Cond // there may be room to write
-	pump      *sync.Cond // there may be a frame to send
 	ready     chan struct{}
 	done      chan struct{} // closed when nothing is left to do
 	onFailure func(error)   // told once that Err is not nil; nil: nobody
@@ -136,7 +135,7 @@ func newSession(cfg Config, id wire.ID, target wire.Target) *Session {
 	if cfg.Trace != nil {
 		s.trace = *cfg.Trace
 	}
-	s.reader, s.writer, s.pump = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.reader, s.writer = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	return s
 }
 
@@ -308,8 +307,9 @@ func (s *Session) waitReadable(empty bool) ([]byte, error) {
 
 // consumed tells the peer of new room when that is worth a frame.
 func (s *Session) consumed() {
+	s.m.grow(time.Now())
 	if s.m.ackUrgent() {
-		s.pump.Broadcast()
+		s.kick()
 	}
 }
 
@@ -336,7 +336,7 @@ func (s *Session) Write(p []byte) (int, error) {
 		if n := s.m.write(p); n > 0 {
 			p = p[n:]
 			total += n
-			s.pump.Broadcast()
+			s.kick()
 			continue
 		}
 		s.writer.Wait()
@@ -484,6 +484,7 @@ func (s *Session) abandon(err error) {
 	}
 	hello := s.newest
 	s.newest = nil // fences the carrier there may be
+	s.startSender(hello)
 	s.finish()
 	if hello != nil && hello.hello {
 		hello.Close() // ends the wait for an answer
@@ -533,7 +534,7 @@ func (s *Session) wake() {
 	}
 	s.reader.Broadcast()
 	s.writer.Broadcast()
-	s.pump.Broadcast()
+	s.kick()
 }
 
 // Addr names an end of a session.
