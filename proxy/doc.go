@@ -18,6 +18,7 @@
 //	heartbeat  floor 0  when to beat, how an answer is judged, when a peer is lost
 //	splice     floor 0  two connections joined until both directions have ended
 //	notice     floor 0  that the computer has woken up, or its network has changed
+//	systemd    floor 0  what the service manager is told, and gives; only importer of go-systemd
 //	status     floor 0  what a running process is doing: plain data and its HTTP handler
 //	session    floor 1  one byte stream over successive carriers
 //	link       floor 1  one multiplexed connection with beats; only importer of yamux

@@ -30,6 +30,7 @@ var owners = map[string]string{
 	"hashicorp/yamux": "proxy/link",
 	"/go-socks5":      "proxy/inbound",
 	"prometheus/":     "proxy/metrics",
+	"/go-systemd/":    "proxy/systemd",
 }
 
 // floors reads the table in doc.go.

@@ -38,6 +38,7 @@ type house struct {
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
+	ln       *listener      // of the relay
 	uplink   *simnet.Conn   // the proxy's end of the newest link
 	paths    []*simnet.Conn // the proxy's ends of all of them, newest last
 	dials    atomic.Int64   // TCP connections the proxy asked for
@@ -201,6 +202,7 @@ func build(t *testing.T, o options) *house {
 	proxyTrace := trace
 	proxyTrace.Suspected = func(link.Reason) { h.doubts.Add(1) }
 	ln := newListener()
+	h.ln = ln
 	h.client, err = client.New(client.Config{
 		Dialer: &transport.Dialer{
 			Relay: "relay.test:7422",
@@ -223,6 +225,7 @@ func build(t *testing.T, o options) *house {
 				h.mu.Lock()
 				h.uplink = a
 				h.paths = append(h.paths, a)
+				ln := h.ln
 				h.mu.Unlock()
 				far := net.Conn(b)
 				if o.from != nil {
@@ -306,6 +309,13 @@ func (h *house) dial(t *testing.T) *session.Session {
 		t.Fatalf("%T", conn)
 	}
 	return s
+}
+
+// setListener lets the proxy come by another listener of the relay's.
+func (h *house) setListener(ln *listener) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ln = ln
 }
 
 // cut resets the link there is.

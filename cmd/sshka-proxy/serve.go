@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,6 +19,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/metrics"
 	"github.com/sshka/sshka-proxy/proxy/splice"
 	"github.com/sshka/sshka-proxy/proxy/status"
+	"github.com/sshka/sshka-proxy/proxy/systemd"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
@@ -29,30 +28,44 @@ import (
 func serve(ctx context.Context, f *flags) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process as ever
+	context.AfterFunc(ctx, stop)    // a second signal ends the process as ever
+	hups := make(chan os.Signal, 1) // from the start, so that none is the end of it
+	signal.Notify(hups, syscall.SIGHUP)
+	defer signal.Stop(hups)
 	file, err := f.load()
 	if err != nil {
 		return err
 	}
-	if f.verbose {
-		file.Proxy.Log.Level = config.Level(slog.LevelDebug)
-	}
-	log := file.Proxy.Log.Logger(os.Stderr)
-	d := &daemon{file: file, log: log, began: time.Now(), metrics: metrics.New(metrics.Config{
+	d := &daemon{flags: f, file: file, started: file, began: time.Now(), metrics: metrics.New(metrics.Config{
 		Role: metrics.RoleProxy, Version: proxy.Version, Heartbeat: file.Proxy.Heartbeat.Policy(),
 	})}
-	return d.run(ctx)
+	d.level.Set(f.level(file))
+	d.log = file.Proxy.Log.Logger(os.Stderr, &d.level)
+	return d.run(ctx, hups)
+}
+
+// level is what is logged at least.
+func (f *flags) level(file *config.File) slog.Level {
+	if f.verbose {
+		return slog.LevelDebug
+	}
+	return slog.Level(file.Proxy.Log.Level)
 }
 
 // daemon is one run of serve.
 type daemon struct {
-	file    *config.File
+	flags   *flags
+	file    *config.File // that counts now
+	started *config.File // that was read at the start: what needs a restart is still so
 	log     *slog.Logger
+	level   slog.LevelVar // of log
 	metrics *metrics.Metrics
 
-	dial inbound.Dial
-	link client.Carriers // nil: none
-	up   func() error
+	dial   inbound.Dial
+	link   *client.Client // nil: none
+	server *inbound.Server
+	inlets []inlet // that server serves
+	up     func() error
 
 	began    time.Time
 	snapshot func() *status.Snapshot // nil: there is no link to tell of
@@ -60,7 +73,7 @@ type daemon struct {
 }
 
 // run starts everything and ends with the first that fails, or with ctx.
-func (d *daemon) run(ctx context.Context) error {
+func (d *daemon) run(ctx context.Context, hups <-chan os.Signal) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if err := d.reach(ctx, group); err != nil {
 		return err
@@ -68,6 +81,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.listen(ctx, group); err != nil {
 		return err
 	}
+	group.Go(func() error { return systemd.Watch(ctx, d.alive) })
+	group.Go(func() error {
+		d.obey(ctx, group, hups)
+		return nil
+	})
 	err := group.Wait()
 	d.log.Info("stopped")
 	return err
@@ -107,7 +125,7 @@ func (d *daemon) reach(ctx context.Context, group *errgroup.Group) error {
 func (d *daemon) trace() *client.Trace {
 	return &client.Trace{
 		LinkUp: func(conn *transport.Conn) {
-			d.log.Info("link up", "relay", d.file.Proxy.Relay, "address", conn.RemoteAddr().String(), "agent", conn.Peer.Agent)
+			d.log.Info("link up", "relay", d.started.Proxy.Relay, "address", conn.RemoteAddr().String(), "agent", conn.Peer.Agent)
 		},
 		LinkLost: func(err *link.LostError) {
 			if err.Reason == link.Shutdown {
@@ -141,28 +159,13 @@ func (d *daemon) listen(ctx context.Context, group *errgroup.Group) error {
 			return err
 		}
 	}
-	server := &inbound.Server{
-		Dial: d.dial, AllowOtherUsers: d.file.Proxy.AllowOtherUsers, Log: d.log, Trace: d.clients(),
+	d.server = &inbound.Server{Dial: d.dial, Log: d.log, Trace: d.clients()}
+	d.server.SetAccess(access(d.file))
+	all, opened, err := d.listenTCP(ctx, d.file)
+	if err != nil {
+		return err
 	}
-	if login := d.file.Proxy.SocksUser; login != (config.Login{}) {
-		server.Login = &inbound.Login{User: login.User, Password: login.Password}
-	}
-	for i, address := range d.file.Proxy.Listen {
-		ln, err := d.listenTCP(ctx, fmt.Sprintf("proxy.listen[%d]", i), address)
-		if err != nil {
-			return err
-		}
-		d.log.Info("listening", "address", ln.Addr().String(), "for", "SOCKS5, SOCKS4a, HTTP CONNECT")
-		group.Go(func() error { return server.Serve(ctx, ln) })
-	}
-	for i, forward := range d.file.Proxy.Forwards {
-		ln, err := d.listenTCP(ctx, fmt.Sprintf("proxy.forwards[%d].listen", i), forward.Listen)
-		if err != nil {
-			return err
-		}
-		d.log.Info("listening", "address", ln.Addr().String(), "for", "a forward")
-		group.Go(func() error { return server.ServeForward(ctx, ln, forward.Target) })
-	}
+	d.relisten(ctx, group, all, opened)
 	return d.admin(ctx, group)
 }
 
@@ -212,18 +215,4 @@ func (d *daemon) clients() *inbound.Trace {
 				"to_target", r.AToB, "to_client", r.BToA, "reason", reason)
 		},
 	}
-}
-
-// listenTCP opens one address of the configuration.
-func (d *daemon) listenTCP(ctx context.Context, key, address string) (net.Listener, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return nil, d.file.Errorf(key, "listen on %s: %w", address, err)
-	}
-	return ln, nil
 }

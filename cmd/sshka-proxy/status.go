@@ -18,7 +18,7 @@ import (
 
 // status is what the daemon is doing.
 func (d *daemon) status() *status.Snapshot {
-	s := &status.Snapshot{Schema: status.Schema, Role: "proxy", Running: true, Time: time.Now(), Relay: d.file.Proxy.Relay}
+	s := &status.Snapshot{Schema: status.Schema, Role: "proxy", Running: true, Time: time.Now(), Relay: d.started.Proxy.Relay}
 	if d.snapshot != nil {
 		s = d.snapshot()
 	}

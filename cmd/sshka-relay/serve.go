@@ -2,144 +2,144 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os/user"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/config"
-	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/metrics"
 	"github.com/sshka/sshka-proxy/proxy/relay"
 	"github.com/sshka/sshka-proxy/proxy/status"
+	"github.com/sshka/sshka-proxy/proxy/systemd"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 )
 
-// serve accepts links until ctx is done.
+// server is one run of serve.
+type server struct {
+	flags *flags
+	log   *slog.Logger
+	level slog.LevelVar // of log
+
+	file    *config.File // that counts now
+	started *config.File // that was read at the start: what needs a restart is still so
+	key     *transport.RelayKey
+
+	keysMu  sync.Mutex // guards all below, which only obey's goroutine changes
+	keys    *authority
+	retired *authority // was keys; what it was asked last may still be answered
+
+	own    addresses
+	inlets []inlet // for links
+	given  bool    // they are systemd's
+
+	relay   *relay.Relay
+	numbers *metrics.Metrics
+}
+
+// addresses are where this process listens: no targets, unless a CIDR names them.
+type addresses struct {
+	links atomic.Pointer[[]netip.AddrPort]
+	admin []netip.AddrPort
+}
+
+// list returns all of them.
+func (a *addresses) list() []netip.AddrPort {
+	return append(append([]netip.AddrPort(nil), *a.links.Load()...), a.admin...)
+}
+
+// serve accepts links until it is told to end.
 func serve(ctx context.Context, f *flags, u *ui) error {
+	s := &server{flags: f}
+	told := listenToSignals()
+	defer told.close()
 	file, places, err := f.load()
 	if err != nil {
 		return err
 	}
-	if f.verbose {
-		file.Relay.Log.Level = config.Level(slog.LevelDebug)
-	}
-	log := file.Relay.Log.Logger(u.err)
-	key, made, err := transport.LoadOrMakeRelayKey(places.Key)
-	if err != nil {
+	s.file, s.started = file, file
+	s.level.Set(f.level(file))
+	s.log = file.Relay.Log.Logger(u.err, &s.level)
+	var made bool
+	if s.key, made, err = transport.LoadOrMakeRelayKey(places.Key); err != nil {
 		return err
 	}
 	if made {
-		log.Info("relay key made", "file", places.Key, "fingerprint", key.Fingerprint)
+		s.log.Info("relay key made", "file", places.Key, "fingerprint", s.key.Fingerprint)
 	}
-	keys, stopKeys, err := authorizer(file, places, func(p keyauth.Problem) {
-		log.Warn("authorized_keys", "problem", p.String())
-	})
+	if s.keys, err = newAuthority(file, places, s.report); err != nil {
+		return err
+	}
+	defer s.closeKeys()
+	admin, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
-	// A run that is waited for would hold the end up.
-	defer context.AfterFunc(ctx, stopKeys)()
-	defer stopKeys()
-	listeners, addrs, err := listen(ctx, file)
-	if err != nil {
-		return err
-	}
-	admin, err := status.Listen(ctx, file.Relay.Admin, file.Given("relay.admin"), log)
-	if err != nil {
-		return file.Errorf("relay.admin", "%w", err)
-	}
-	if admin != nil {
-		if a, err := netip.ParseAddrPort(admin.Addr().String()); err == nil {
-			addrs = append(addrs, a) // no target
+	if admin == nil {
+		if admin, err = status.Listen(ctx, file.Relay.Admin, file.Given("relay.admin"), s.log); err != nil {
+			return file.Errorf("relay.admin", "%w", err)
 		}
 	}
-	cfg, err := file.Server(agent(), key, keys, func() []netip.AddrPort { return addrs })
-	if err != nil {
-		return err
-	}
-	cfg.Log = log
-	numbers := metrics.New(metrics.Config{Role: metrics.RoleRelay, Version: proxy.Version, Heartbeat: cfg.Heartbeat})
-	cfg.Trace = numbers.Relay(nil)
-	r, err := relay.New(cfg)
-	if err != nil {
-		return err
-	}
-	numbers.Memory(r.Memory)
-	for _, ln := range listeners {
-		log.Info("listening", "address", ln.Addr().String(), "fingerprint", key.Fingerprint, "authorized_keys", places.AuthorizedKeys)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.Serve(ctx, listeners...) })
-	operate(ctx, group, r, places.Socket, log)
 	if admin != nil {
-		log.Info("listening", "address", admin.Addr().String(), "for", "metrics and health")
-		h := status.NewHandler(admin.Addr(), status.Config{
-			Metrics: numbers.Handler(), Status: status.JSON(snapshots(r)), Address: file.Relay.Admin,
-		})
-		group.Go(func() error { return status.Serve(ctx, admin, h, log) })
+		s.own.admin = addrPorts(admin)
 	}
-	err = group.Wait()
-	log.Info("stopped")
+	if err := s.newRelay(); err != nil {
+		return err
+	}
+	s.numbers.Memory(s.relay.Memory)
+	return s.run(admin, places, told)
+}
+
+// level is what is logged at least.
+func (f *flags) level(file *config.File) slog.Level {
+	if f.verbose {
+		return slog.LevelDebug
+	}
+	return slog.Level(file.Relay.Log.Level)
+}
+
+// newRelay makes the relay and its numbers.
+func (s *server) newRelay() error {
+	cfg, err := s.file.Server(agent(), s.key, s.keys.list, s.own.list)
+	if err != nil {
+		return err
+	}
+	cfg.Log = s.log
+	s.numbers = metrics.New(metrics.Config{Role: metrics.RoleRelay, Version: proxy.Version, Heartbeat: cfg.Heartbeat})
+	cfg.Trace = s.numbers.Relay(nil)
+	s.relay, err = relay.New(cfg)
 	return err
 }
 
-// authorizer knows who may use the relay. The caller stops it.
-func authorizer(file *config.File, places config.Places, report func(keyauth.Problem)) (keys keyauth.Authorizer, stop func(), err error) {
-	account, err := accountOf(places)
-	if err != nil {
-		return nil, nil, err
+// run serves on what is open until it is told to end, or something fails.
+func (s *server) run(admin net.Listener, places config.Places, told *signals) error {
+	group, ctx := errgroup.WithContext(context.Background())
+	life, end := context.WithCancel(ctx)
+	defer end()
+	// A run of the command that is waited for would hold the end up.
+	defer context.AfterFunc(life, s.closeKeys)()
+	group.Go(func() error { return s.relay.Serve(life, listenersOf(s.inlets)...) })
+	for _, in := range s.inlets {
+		s.announce(in, places.AuthorizedKeys)
 	}
-	list := keyauth.NewAuthorizedKeys(places.AuthorizedKeys, account, report)
-	argv := file.Relay.AuthorizedKeysCommand
-	if len(argv) == 0 {
-		return list, func() {}, nil
+	operate(life, group, s.relay, places.Socket, s.log)
+	if admin != nil {
+		s.log.Info("listening", "address", admin.Addr().String(), "for", "metrics and health")
+		h := status.NewHandler(admin.Addr(), status.Config{
+			Metrics: s.numbers.Handler(), Status: status.JSON(snapshots(s.relay)), Ready: s.relay.Ready, Address: s.file.Relay.Admin,
+		})
+		group.Go(func() error { return status.Serve(life, admin, h, s.log) })
 	}
-	command, err := keyauth.NewCommand(argv, account, report)
-	if err != nil {
-		return nil, nil, file.Errorf("relay.authorized_keys_command", "%w", err)
-	}
-	return keyauth.KeyLists{File: list, Command: command}, command.Close, nil
-}
-
-// accountOf is the account that certificates for this relay name, where it is one
-// user's. A system's relay has none.
-func accountOf(places config.Places) (string, error) {
-	if places.System {
-		return "", nil
-	}
-	me, err := user.Current()
-	if err != nil {
-		return "", fmt.Errorf("find out whose relay this is: %w", err)
-	}
-	return me.Username, nil
-}
-
-// listen opens all of relay.listen, or none.
-func listen(ctx context.Context, file *config.File) (listeners []net.Listener, addrs []netip.AddrPort, err error) {
-	// The link has its own heartbeats; the kernel's would hide the interval.
-	lc := net.ListenConfig{KeepAlive: -1}
-	for i, address := range file.Relay.Listen {
-		ln, err := lc.Listen(ctx, "tcp", address)
-		if err != nil {
-			for _, ln := range listeners {
-				ln.Close()
-			}
-			var op *net.OpError
-			if errors.As(err, &op) {
-				err = op.Err
-			}
-			return nil, nil, file.Errorf(fmt.Sprintf("relay.listen[%d]", i), "listen on %s: %w", address, err)
-		}
-		listeners = append(listeners, ln)
-		if a, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
-			addrs = append(addrs, a)
-		}
-	}
-	return listeners, addrs, nil
+	group.Go(func() error { return systemd.Watch(life, s.relay.Alive) })
+	group.Go(func() error {
+		s.obey(life, end, told)
+		return nil
+	})
+	err := group.Wait()
+	s.log.Info("stopped")
+	return err
 }

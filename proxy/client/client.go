@@ -22,8 +22,10 @@ var ErrClosed = errors.New("client closed")
 // Client keeps a link up. It is safe for concurrent use.
 type Client struct {
 	cfg   Config
-	kick  chan struct{} // a new session wants a link; never closed
-	nudge chan struct{} // so does one that has lost its own
+	tuned atomic.Pointer[Tuning] // what of cfg may change
+	pulse chan chan struct{}     // the keeper closes what it gets; never closed
+	kick  chan struct{}          // a new session wants a link; never closed
+	nudge chan struct{}          // so does one that has lost its own
 
 	waiting atomic.Int64 // sessions that have lost their carrier
 
@@ -55,11 +57,13 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg:   cfg.withDefaults(),
+		pulse: make(chan chan struct{}),
 		kick:  make(chan struct{}, 1),
 		nudge: make(chan struct{}, 1),
 		gone:  make(chan struct{}),
 		state: state{changed: make(chan struct{})},
 	}
+	c.tuned.Store(&Tuning{Heartbeat: cfg.Heartbeat, Buffer: cfg.Buffer, MaxAge: cfg.MaxAge})
 	c.owner = Owner{Carriers: c, Relay: cfg.Dialer.Relay, Log: c.cfg.Log}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c, nil
@@ -206,7 +210,7 @@ func (c *Client) Up() error {
 // for the target; see Owner.Start for first. The caller owns the session; its
 // Opened channel tells when the target is reached.
 func (c *Client) Start(ctx context.Context, target wire.Target, first func() []byte) (*session.Session, error) {
-	s := session.Open(session.Config{Buffer: c.cfg.Buffer, Trace: &c.cfg.Trace.Session}, target)
+	s := session.Open(session.Config{Buffer: c.tuned.Load().Buffer, Trace: &c.cfg.Trace.Session}, target)
 	if err := c.owner.Start(ctx, c.life, s, first); err != nil {
 		if c.cfg.Trace.NotStarted != nil {
 			c.cfg.Trace.NotStarted(err)

@@ -122,6 +122,8 @@ func (k *keeper) run(ctx context.Context) error {
 			k.dial()
 		case f := <-k.events:
 			f()
+		case asked := <-k.c.pulse:
+			close(asked)
 		case <-k.c.kick:
 			k.hurry(false)
 		case <-k.c.nudge:
@@ -339,7 +341,7 @@ func (k *keeper) startAge(u *uplink) {
 	if k.age != nil {
 		k.age.Stop()
 	}
-	most := k.c.cfg.MaxAge
+	most := k.c.tuned.Load().MaxAge
 	if most <= 0 {
 		return
 	}
@@ -447,7 +449,7 @@ func (k *keeper) suspect(reason link.Reason) {
 // nobody listens to the next.
 func (k *keeper) falseAlarm() {
 	if k.why != link.NetworkChanged {
-		k.quiet = min(max(quietTimeouts*k.c.cfg.Heartbeat.WithDefaults().Timeout, 2*k.quiet), maxQuiet)
+		k.quiet = min(max(quietTimeouts*k.c.tuned.Load().Heartbeat.WithDefaults().Timeout, 2*k.quiet), maxQuiet)
 		k.quietTil = time.Now().Add(k.quiet)
 	}
 	k.c.cfg.Log.Debug("link lives after all", "relay", k.c.cfg.Dialer.Relay, "quiet", k.quiet)

@@ -41,9 +41,10 @@ func (k *keeper) newUplink(conn *transport.Conn) error {
 			f(r)
 		}
 	}
+	tuned := k.c.tuned.Load()
 	var err error
 	u.link, err = link.Client(conn.Conn, conn.Meter, link.Config{
-		Heartbeat: k.c.cfg.Heartbeat, Window: link.WindowFor(k.c.cfg.Buffer), Trace: &trace,
+		Heartbeat: tuned.Heartbeat, Window: link.WindowFor(tuned.Buffer), Trace: &trace,
 		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0,
 	})
 	if err != nil {

@@ -95,6 +95,9 @@ type Relay struct {
 	Session RelaySession `yaml:"session"`
 	// Limits bound what others may take.
 	Limits Limits `yaml:"limits"`
+	// Drain is how long a relay that is told to end waits for its sessions, taking no
+	// new ones. Zero: not at all.
+	Drain Duration `yaml:"drain"`
 	// Admin is the address for metrics and health. Empty: none.
 	Admin string `yaml:"admin"`
 	// Log is how the relay logs.

@@ -188,6 +188,7 @@ func TestEverythingCanBeSet(t *testing.T) {
 		Heartbeat:       Heartbeat{Interval: 90 * second, Timeout: 30 * second, CountMax: 5},
 		Session:         RelaySession{Buffer: 64 * MiB, Window: 90 * second},
 		Limits:          Limits{Links: 1, Handshakes: 2, HandshakeTimeout: 3 * second, LinksPerKey: 6, OpensPerSecond: 7, DialsPerKey: 8, SessionsPerLink: 4, SessionsPerKey: 5, Memory: Memory(2 * GiB)},
+		Drain:           600 * second,
 		Admin:           "",
 		Log:             Log{Level: 8, Format: FormatText},
 	}

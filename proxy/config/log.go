@@ -5,10 +5,11 @@ import (
 	"os"
 )
 
-// Logger returns a logger to w as the configuration wants it. What a peer sent is
+// Logger returns a logger to w in the format that the configuration wants. level
+// is the least that is logged; a *slog.LevelVar may change. What a peer sent is
 // escaped in either format.
-func (l Log) Logger(w *os.File) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.Level(l.Level)}
+func (l Log) Logger(w *os.File, level slog.Leveler) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
 	if l.Format == FormatText || l.Format == FormatAuto && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, o))
 	}

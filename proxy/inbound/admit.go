@@ -8,11 +8,11 @@ import (
 	"os"
 )
 
-// admit refuses a client of another user. It judges connections over loopback,
+// ownUserOnly refuses a client of another user. It judges connections over loopback,
 // where either end is: a client of this machine may bind any of its addresses
 // before it connects to 127.0.0.1.
-func (s *Server) admit(c net.Conn) error {
-	if s.AllowOtherUsers || !peersKnown {
+func ownUserOnly(c net.Conn) error {
+	if !peersKnown {
 		return nil
 	}
 	client, tcp := c.RemoteAddr().(*net.TCPAddr)

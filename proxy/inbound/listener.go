@@ -51,7 +51,81 @@ type Server struct {
 	// Log is for a person; nil discards.
 	Log *slog.Logger
 
-	conns atomic.Int64 // served now
+	conns  atomic.Int64 // served now
+	access atomic.Pointer[Access]
+
+	mu         sync.Mutex // guards all below
+	retired    map[net.Listener]bool
+	redirected map[net.Listener]string
+}
+
+// Access is who a Server lets in; the fields mean the same as the Server's.
+type Access struct {
+	AllowOtherUsers bool
+	Login           *Login
+}
+
+// SetAccess counts from now on, in place of the Server's fields, for clients that
+// come. Those that were let in stay.
+func (s *Server) SetAccess(a Access) { s.access.Store(&a) }
+
+// accessNow is what is in force.
+func (s *Server) accessNow() Access {
+	if a := s.access.Load(); a != nil {
+		return *a
+	}
+	return Access{AllowOtherUsers: s.AllowOtherUsers, Login: s.Login}
+}
+
+// Retire closes a listener that s serves, and lets its clients go on: Serve returns
+// nil when the last of them has ended.
+func (s *Server) Retire(ln net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retired == nil {
+		s.retired = make(map[net.Listener]bool)
+	}
+	s.retired[ln] = true
+	ln.Close()
+}
+
+// Redirect leads clients that come by ln from now on to target, HOST:PORT; with an
+// empty one they are asked. Those that are there stay where they are.
+func (s *Server) Redirect(ln net.Listener, target string) error {
+	if target != "" {
+		address, err := parseTarget(target)
+		if err != nil {
+			return fmt.Errorf("forward to %q: %w", target, err)
+		}
+		target = address
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.redirected == nil {
+		s.redirected = make(map[net.Listener]string)
+	}
+	s.redirected[ln] = target
+	return nil
+}
+
+// targetOf is where clients of ln go that is served for the given target.
+func (s *Server) targetOf(ln net.Listener, target string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other, ok := s.redirected[ln]; ok {
+		return other
+	}
+	return target
+}
+
+// isRetired reports whether ln is, and forgets it.
+func (s *Server) isRetired(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.retired[ln]
+	delete(s.retired, ln)
+	delete(s.redirected, ln)
+	return was
 }
 
 // Trace is a set of functions that a Server calls when something happens. Each
@@ -125,6 +199,9 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, forward string) err
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, net.ErrClosed) && s.isRetired(ln):
+			wg.Wait() // not cut by cancel
+			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		default:
@@ -143,7 +220,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, forward string) err
 		}
 		wg.Go(func() {
 			defer s.conns.Add(-1)
-			s.serveConn(ctx, conn, forward)
+			s.serveConn(ctx, conn, s.targetOf(ln, forward))
 		})
 	}
 }
@@ -151,9 +228,10 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, forward string) err
 // serveConn serves one client to its end. It owns conn.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) {
 	c := newCaller(conn)
-	c.login = s.Login
+	access := s.accessNow()
+	c.login = access.Login
 	who := Client{Addr: conn.RemoteAddr()}
-	target, err := s.admitted(ctx, c, &who, forward)
+	target, err := s.admitted(ctx, c, &who, forward, access.AllowOtherUsers)
 	if err != nil {
 		s.refused(who, err)
 		return
@@ -172,12 +250,14 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) {
 
 // admitted does all that comes before the client's own bytes: who it is, what it
 // wants, the dial, the answer. Upon an error it has closed c.
-func (s *Server) admitted(ctx context.Context, c *caller, who *Client, forward string) (splice.Conn, error) {
+func (s *Server) admitted(ctx context.Context, c *caller, who *Client, forward string, anyone bool) (splice.Conn, error) {
 	defer context.AfterFunc(ctx, func() { c.Abort(context.Cause(ctx)) })() // it may have heard that all is well
 	c.SetDeadline(time.Now().Add(s.handshakeTimeout()))                    // absolute: a trickle does not extend it
-	if err := s.admit(c); err != nil {
-		c.Close()
-		return nil, err
+	if !anyone {
+		if err := ownUserOnly(c); err != nil {
+			c.Close()
+			return nil, err
+		}
 	}
 	how := &forwardDialect
 	if who.Target = forward; forward == "" {

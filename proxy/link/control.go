@@ -49,6 +49,16 @@ func (c *controlOut) empty() bool {
 	return c.beat == 0 && c.answer == 0 && c.receipt == 0 && !c.slowDown && c.goAway == nil
 }
 
+// GoAway tells the peer that this end will close the link, and when to call again;
+// reason is a word for its log. Nothing new will be opened by the peer; carriers
+// that there are go on until the link ends. Only the first GOAWAY of a link counts.
+func (l *Link) GoAway(after time.Duration, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue.control.goAway = &wire.GoAway{After: after, Reason: reason}
+	l.queue.wake.Broadcast()
+}
+
 // startControl makes stream the control stream.
 func (l *Link) startControl(stream *yamux.Stream) {
 	l.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -41,7 +42,7 @@ type Config struct {
 // concurrent use.
 type Metrics struct {
 	role     Role
-	interval float64 // as configured, in seconds
+	interval atomic.Int64 // as configured, in nanoseconds
 	registry *prometheus.Registry
 
 	beats, missed, resumed, replayed prometheus.Counter
@@ -73,15 +74,15 @@ func (v values) count(value string) {
 func New(cfg Config) *Metrics {
 	m := &Metrics{
 		role:     cfg.Role,
-		interval: intervalSeconds(cfg),
 		registry: prometheus.NewRegistry(),
 	}
+	m.interval.Store(int64(configured(cfg.Role, cfg.Heartbeat)))
 	m.beats, m.missed = m.counter(heartbeatsSent), m.counter(heartbeatsMissed)
 	m.resumed, m.replayed = m.counter(sessionsResumed), m.counter(sessionReplayed)
 	m.rtt, m.resume = m.histogram(heartbeatRTT), m.histogram(sessionResume)
 	m.intervalNow = prometheus.NewGauge(m.gaugeOpts(heartbeatInterval, nil))
 	m.export(heartbeatInterval, m.intervalNow)
-	m.intervalNow.Set(m.interval)
+	m.resetInterval()
 	m.gaugeFunc(links, nil, func() float64 { return float64(m.links.Load()) })
 	m.gaugeFunc(linkUp, nil, func() float64 { return float64(min(1, m.links.Load())) })
 	m.gaugeFunc(buildInfo, prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}, func() float64 { return 1 })
@@ -112,14 +113,24 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: scrapes})
 }
 
-// intervalSeconds is the interval that is in force where nothing was slowed
-// down.
-func intervalSeconds(cfg Config) float64 {
-	p := cfg.Heartbeat
-	if cfg.Role == RoleRelay && p.Interval == 0 {
+// SetHeartbeat takes another Config.Heartbeat. A proxy beats by it from its next
+// link on.
+func (m *Metrics) SetHeartbeat(p heartbeat.Policy) {
+	m.interval.Store(int64(configured(m.role, p)))
+	if m.role == RoleRelay || m.links.Load() == 0 {
+		m.resetInterval()
+	}
+}
+
+// resetInterval shows the interval of a link that was not slowed down.
+func (m *Metrics) resetInterval() { m.intervalNow.Set(time.Duration(m.interval.Load()).Seconds()) }
+
+// configured is the interval that is in force where nothing was slowed down.
+func configured(role Role, p heartbeat.Policy) time.Duration {
+	if role == RoleRelay && p.Interval == 0 {
 		p.Interval = relay.RelayPolicy.Interval
 	}
-	return max(0, p.WithDefaults().Interval).Seconds()
+	return max(0, p.WithDefaults().Interval)
 }
 
 // labels are the constant ones.

@@ -25,7 +25,7 @@ func (m *Metrics) Proxy(next *client.Trace) *client.Trace {
 	t.LinkUp = then(func(*transport.Conn) { m.links.Add(1) }, t.LinkUp)
 	t.LinkLost = then(func(*link.LostError) {
 		m.links.Add(-1)
-		m.intervalNow.Set(m.interval) // the next link has not been slowed down
+		m.resetInterval() // the next link has not been slowed down
 	}, t.LinkLost)
 	t.NotStarted = then(func(err error) {
 		if errors.Is(err, context.Canceled) {

@@ -22,6 +22,7 @@ import (
 // peer is one proxy while its link lives.
 type peer struct {
 	r         *Relay
+	cfg       *Config // by which it came in
 	conn      *transport.Conn
 	person    *person // whose links share their limits
 	link      *link.Link
@@ -37,8 +38,8 @@ type peer struct {
 // wait for a target. It ends with staying, what it has begun with ctx: a session
 // may have moved to another link.
 func (p *peer) accept(ctx, staying context.Context) {
-	p.gate = make(gate, p.r.cfg.Limits.SessionsPerLink)
-	p.asking = make(gate, p.r.cfg.Limits.SessionsPerLink)
+	p.gate = make(gate, p.cfg.Limits.SessionsPerLink)
+	p.asking = make(gate, p.cfg.Limits.SessionsPerLink)
 	for {
 		c, err := p.link.Accept(staying)
 		if err != nil {
@@ -61,7 +62,7 @@ func (p *peer) accept(ctx, staying context.Context) {
 
 // receive reads what a carrier is for, within the handshake's time.
 func (p *peer) receive(c io.ReadWriteCloser) (*session.Request, error) {
-	t := time.AfterFunc(p.r.cfg.Limits.HandshakeTimeout, func() { c.Close() })
+	t := time.AfterFunc(p.cfg.Limits.HandshakeTimeout, func() { c.Close() })
 	defer t.Stop()
 	req, err := session.Receive(c)
 	if err != nil {
@@ -79,8 +80,8 @@ func (p *peer) refuseOpen(req *session.Request, code wire.Code, message string) 
 
 // opened tells how an OPEN went.
 func (p *peer) opened(err error) {
-	if p.r.cfg.Trace.Opened != nil {
-		p.r.cfg.Trace.Opened(err)
+	if p.r.trace.Opened != nil {
+		p.r.trace.Opened(err)
 	}
 }
 
@@ -91,7 +92,11 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		p.resume(ctx, req, owner)
 		return
 	}
-	if wait := p.person.opens(time.Now(), p.r.cfg.Limits.OpensPerSecond); wait > 0 {
+	if p.r.draining.Load() {
+		p.openDraining(ctx, req, owner)
+		return
+	}
+	if wait := p.person.opens(time.Now(), p.r.now().Limits.OpensPerSecond); wait > 0 {
 		p.r.hit(LimitOpensPerSecond)
 		_ = req.RefuseUntil(wire.CodeSlowDown, wait, "this key opens sessions faster than the relay lets it")
 		p.opened(&session.RefusedError{Refused: wire.Refused{Code: wire.CodeSlowDown, RetryAfter: wait}})
@@ -111,7 +116,7 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 	h := &held{owner: owner, reached: make(chan struct{})}
 	h.carriedBy(p.conn.Identity, p.conn.Addr)
 	_, _ = rand.Read(h.secret[:]) // never fails
-	switch known, dead, room := p.r.held.add(req.Open.ID, h, p.r.cfg.Limits.SessionsPerKey); {
+	switch known, dead, room := p.r.held.add(req.Open.ID, h, p.r.now().Limits.SessionsPerKey); {
 	case known != nil:
 		p.repeat(ctx, req, known, owner)
 		return
@@ -139,7 +144,7 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		p.refuse(req, h, refused)
 		return
 	}
-	h.s = session.Accept(session.Config{Buffer: p.r.cfg.Buffer, Memory: h.memory, Trace: &p.r.cfg.Trace.Session}, req.Open)
+	h.s = session.Accept(session.Config{Buffer: p.r.now().Buffer, Memory: h.memory, Trace: &p.r.trace.Session}, req.Open)
 	close(h.reached)
 	p.r.tasks.Go(func() { p.r.carry(ctx, h, target, log) })
 	p.r.recheckSession(h) // the dial may have taken long
@@ -227,7 +232,7 @@ func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 	}
 	// Also after MOVED: a newer carrier has its own turn, and a proxy that only says
 	// so has left.
-	window := p.r.cfg.Window
+	window := p.cfg.Window // as the link's HELLO has told the proxy
 	if p.conn.Peer.Features&wire.FeatureResume == 0 {
 		window = 0 // this proxy will not come back
 	}
@@ -244,8 +249,9 @@ func (p *peer) attach(ctx context.Context, req *session.Request, h *held) {
 // proxy will ask again.
 func (p *peer) dial(ctx context.Context, req *session.Request, grant *keyauth.Grant) (net.Conn, error) {
 	target := req.Open.Target
+	dialer := p.r.now().Dialer
 	if err := grant.Permits(target.Host, target.Port); err != nil {
-		return nil, p.r.cfg.Dialer.notAllowed(target, err)
+		return nil, dialer.notAllowed(target, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -256,11 +262,12 @@ func (p *peer) dial(ctx context.Context, req *session.Request, grant *keyauth.Gr
 			cancel(errGivenUp)
 		}
 	})
-	if err := p.person.dials.wait(ctx, p.r.cfg.Dialer.timeout(), func() { p.r.hit(LimitDialsPerKey) }); err != nil {
-		return nil, p.r.cfg.Dialer.dialError(target, err)
+	dials := p.r.gates.keys.dials(p.person)
+	if err := dials.wait(ctx, dialer.timeout(), func() { p.r.hit(LimitDialsPerKey) }); err != nil {
+		return nil, dialer.dialError(target, err)
 	}
-	defer p.person.dials.leave()
-	return p.r.cfg.Dialer.Dial(ctx, target)
+	defer dials.leave()
+	return dialer.Dial(ctx, target)
 }
 
 // errGivenUp is why a dial ends when the proxy has left.
@@ -287,7 +294,7 @@ func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.L
 	defer context.AfterFunc(ctx, func() { h.shutDown() })()
 	result := splice.Join(context.WithoutCancel(ctx), s, halfCloser(target))
 	<-s.Done() // the proxy knows, or will not ask again
-	r.held.bury(s.ID(), s.Final(), s.Err(), r.cfg.Window)
+	r.held.bury(s.ID(), s.Final(), s.Err(), r.now().Window)
 
 	reason := "closed"
 	if err := errors.Join(result.Err, s.Err()); err != nil {
@@ -297,8 +304,8 @@ func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.L
 	log.Info("session ended", "reason", reason, "to_target", stats.Received, "to_client", stats.Sent,
 		"pauses", max(1, stats.Carriers)-1, "duration", time.Since(opened).Round(time.Millisecond).String(),
 		slog.Group("", targetLeft(s)...))
-	if r.cfg.Trace.Ended != nil {
-		r.cfg.Trace.Ended(stats, errors.Join(result.Err, s.Err()))
+	if r.trace.Ended != nil {
+		r.trace.Ended(stats, errors.Join(result.Err, s.Err()))
 	}
 }
 

@@ -61,6 +61,6 @@ func (r *Relay) EndKey(fingerprint string) int {
 }
 
 func (r *Relay) end(h *held) {
-	r.cfg.Log.Info("session is ended by an operator", "session", h.s.ID().String(), "key", h.who.Fingerprint)
+	r.log.Info("session is ended by an operator", "session", h.s.ID().String(), "key", h.who.Fingerprint)
 	h.s.Reset(wire.CodeEnded, endedMessage)
 }

@@ -34,8 +34,8 @@ var AllLimits = []Limit{
 
 // hit tells that a limit was hit.
 func (r *Relay) hit(l Limit) {
-	if r.cfg.Trace.LimitHit != nil {
-		r.cfg.Trace.LimitHit(l)
+	if r.trace.LimitHit != nil {
+		r.trace.LimitHit(l)
 	}
 }
 

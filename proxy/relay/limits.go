@@ -102,24 +102,33 @@ type gates struct {
 // newGates returns those for l. hit is told which of them was full.
 func newGates(l Limits, hit func(Limit)) *gates {
 	crowded := func() { hit(LimitHandshakes) }
-	return &gates{
-		links:      places{most: l.Links},
+	g := &gates{
 		handshakes: newLobby(l.Handshakes, crowded),
 		signatures: newLobby(l.Handshakes, crowded),
 		keys:       newPeople(l),
 	}
+	g.links.most.Store(int64(l.Links))
+	return g
+}
+
+// resize lets other numbers in from now on. Those who are in stay.
+func (g *gates) resize(l Limits) {
+	g.links.most.Store(int64(l.Links))
+	g.handshakes.resize(l.Handshakes)
+	g.signatures.resize(l.Handshakes)
+	g.keys.resize(l)
 }
 
 // places are for a bounded number.
 type places struct {
-	most  int
+	most  atomic.Int64
 	taken atomic.Int64
 }
 
 // enter reports whether there is one; back is as for people.
 func (p *places) enter(back bool) bool {
-	n := int(p.taken.Add(1))
-	if n <= p.most || back && n <= 2*p.most {
+	n, most := p.taken.Add(1), p.most.Load()
+	if n <= most || back && n <= 2*most {
 		return true
 	}
 	p.taken.Add(-1)
@@ -130,16 +139,15 @@ func (p *places) leave() { p.taken.Add(-1) }
 
 // people are the keys that have links now.
 type people struct {
+	mu     sync.Mutex // guards all below
 	limits Limits
-
-	mu sync.Mutex // guards in
-	in map[string]*person
+	in     map[string]*person
 }
 
 // person is one key with what its links share.
 type person struct {
 	links int  // guarded by people.mu
-	dials gate // targets being dialled
+	room  gate // for targets being dialled; guarded by people.mu
 
 	mu   sync.Mutex // guards full
 	full time.Time  // when as many opens as the burst may come again
@@ -155,7 +163,7 @@ func (p *people) enter(key string, back bool) *person {
 	defer p.mu.Unlock()
 	k := p.in[key]
 	if k == nil {
-		k = &person{dials: make(gate, p.limits.DialsPerKey)}
+		k = &person{room: make(gate, p.limits.DialsPerKey)}
 		p.in[key] = k
 	}
 	if k.links >= p.limits.LinksPerKey && (!back || k.links >= 2*p.limits.LinksPerKey) {
@@ -173,6 +181,26 @@ func (p *people) leave(key string) {
 			delete(p.in, key)
 		}
 	}
+}
+
+// dials is what targets of a key are dialled through.
+func (p *people) dials(k *person) gate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return k.room
+}
+
+// resize changes the limits. Dials that are under way do not count for the new
+// ones: whoever is in them leaves the gate that they came by.
+func (p *people) resize(l Limits) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.DialsPerKey != p.limits.DialsPerKey {
+		for _, k := range p.in {
+			k.room = make(gate, l.DialsPerKey)
+		}
+	}
+	p.limits = l
 }
 
 // openBurst is how many seconds' worth of sessions may be opened at once: a tool

@@ -16,10 +16,10 @@ const youngGuest = 2 * time.Second
 // full, the oldest of the source that has most goes: whoever fills it from one
 // place turns out his own.
 type lobby struct {
-	most int
 	full func() // is told of every newcomer that finds it so
 
 	mu      sync.Mutex // guards all below
+	most    int
 	n       int
 	sources map[netip.Prefix]*source
 }
@@ -40,6 +40,13 @@ type stranger struct {
 
 func newLobby(most int, full func()) *lobby {
 	return &lobby{most: most, full: full, sources: make(map[netip.Prefix]*source)}
+}
+
+// resize lets another number in from now on.
+func (l *lobby) resize(most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.most = most
 }
 
 // prefixOf is the source of a connection. Those without an address are one.

@@ -58,12 +58,9 @@ func (l *links) all() []*peer {
 // watchKeys ends links and sessions whose key is not authorized any more, within
 // seconds of that.
 func (r *Relay) watchKeys(ctx context.Context) {
-	list, ok := r.authorizer.(keyauth.Rechecker)
-	if !ok {
-		return
-	}
 	ticker := time.NewTicker(recheckTick)
 	defer ticker.Stop()
+	var was *Config // as everybody was asked about
 	var version uint64
 	var asked time.Time   // when all were asked about
 	var expires time.Time // when the first line does; zero: none
@@ -73,11 +70,16 @@ func (r *Relay) watchKeys(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		cfg := r.now()
+		list, ok := cfg.Transport.Verifier.Authorizer.(keyauth.Rechecker)
+		if !ok {
+			continue
+		}
 		v := list.Version()
 		now := time.Now()
 		expired := !expires.IsZero() && !now.Before(expires)
-		if v != version || expired || now.Sub(asked) >= recheckAll {
-			version, asked, expires = v, now, r.recheck()
+		if cfg != was || v != version || expired || now.Sub(asked) >= recheckAll {
+			was, version, asked, expires = cfg, v, now, r.recheck()
 		}
 	}
 }
@@ -138,7 +140,7 @@ func (r *Relay) recheckSession(h *held) time.Time {
 // grantOf is what somebody who was let in may do now. An Authorizer that cannot
 // say so has said it once and for all.
 func (r *Relay) grantOf(who keyauth.Identity, from netip.Addr) (keyauth.Grant, bool) {
-	if list, ok := r.authorizer.(keyauth.Rechecker); ok {
+	if list, ok := r.authorizer().(keyauth.Rechecker); ok {
 		return list.Recheck(who.Key, from)
 	}
 	return who.Grant, true
@@ -146,7 +148,7 @@ func (r *Relay) grantOf(who keyauth.Identity, from netip.Addr) (keyauth.Grant, b
 
 // grantNow is grantOf as of this moment.
 func (r *Relay) grantNow(who keyauth.Identity, from netip.Addr) (keyauth.Grant, bool) {
-	if list, ok := r.authorizer.(keyauth.Rechecker); ok {
+	if list, ok := r.authorizer().(keyauth.Rechecker); ok {
 		list.Version()
 	}
 	return r.grantOf(who, from)

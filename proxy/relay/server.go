@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
@@ -70,119 +70,78 @@ type Trace struct {
 
 // Relay accepts links and carries their sessions to targets.
 type Relay struct {
-	cfg   Config
+	log   *slog.Logger
+	trace *Trace
+	cfg   atomic.Pointer[Config] // see Reconfigure
 	gates *gates
 	tasks sync.WaitGroup
 	held  *table
 
 	roster roster
 
-	tickets    *tickets
-	authorizer keyauth.Authorizer
-	links      links // that are up
+	tickets  *tickets
+	links    links // that are up
+	doors    doors
+	serving  chan struct{} // closed by Serve once it accepts
+	draining atomic.Bool
 }
+
+// now is the configuration that is in force.
+func (r *Relay) now() *Config { return r.cfg.Load() }
+
+// authorizer says who may come in.
+func (r *Relay) authorizer() keyauth.Authorizer { return r.now().Transport.Verifier.Authorizer }
 
 // New returns a relay.
 func New(cfg Config) (*Relay, error) {
-	if cfg.Transport == nil || cfg.Dialer == nil {
-		return nil, errors.New("relay needs a transport and a dialer")
-	}
-	if cfg.Heartbeat.Interval == 0 {
-		cfg.Heartbeat.Interval = RelayPolicy.Interval
-	}
-	if cfg.Heartbeat.Timeout == 0 {
-		cfg.Heartbeat.Timeout = RelayPolicy.Timeout
-	}
-	if err := cfg.Heartbeat.Validate(); err != nil {
+	cfg, err := cfg.complete()
+	if err != nil {
 		return nil, err
 	}
-	if cfg.Trace == nil {
-		cfg.Trace = &Trace{}
+	r := &Relay{
+		log: cfg.Log, trace: cfg.Trace,
+		serving: make(chan struct{}),
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Limits = cfg.Limits.withDefaults()
-	server := *cfg.Transport
-	server.HandshakeTimeout = cfg.Limits.HandshakeTimeout
-	_, _ = rand.Read(server.Hello.Instance[:]) // never fails
-	if server.Hello.Window = cfg.Window; cfg.Window > 0 {
+	if r.trace == nil {
+		r.trace = &Trace{}
+	}
+	r.gates = newGates(cfg.Limits, r.hit)
+	r.held = newTable(cfg.Limits.Memory, r.hit)
+	r.tickets = newTickets(cfg.Window, r.hit)
+	_, _ = rand.Read(cfg.Transport.Hello.Instance[:]) // never fails
+	cfg.Transport.Verifier.Ticket = r.redeem
+	r.cfg.Store(&cfg)
+	return r, nil
+}
+
+// complete returns a copy with what is absent filled in, or says what no relay can
+// work with. Its Transport and Verifier are copies too.
+func (c Config) complete() (Config, error) {
+	if c.Transport == nil || c.Dialer == nil {
+		return c, errors.New("relay needs a transport and a dialer")
+	}
+	if c.Heartbeat.Interval == 0 {
+		c.Heartbeat.Interval = RelayPolicy.Interval
+	}
+	if c.Heartbeat.Timeout == 0 {
+		c.Heartbeat.Timeout = RelayPolicy.Timeout
+	}
+	if err := c.Heartbeat.Validate(); err != nil {
+		return c, err
+	}
+	c.Limits = c.Limits.withDefaults()
+	server := *c.Transport
+	server.HandshakeTimeout = c.Limits.HandshakeTimeout
+	if server.Hello.Window = c.Window; c.Window > 0 {
 		server.Hello.Features |= wire.FeatureResume
 	}
 	verifier := *server.Verifier
 	server.Verifier = &verifier
-	cfg.Transport = &server
-	r := &Relay{cfg: cfg, authorizer: verifier.Authorizer}
-	r.gates = newGates(cfg.Limits, r.hit)
-	r.held = newTable(cfg.Limits.Memory, r.hit)
-	r.tickets = newTickets(cfg.Window, r.hit)
-	verifier.Ticket = r.redeem
-	return r, nil
-}
-
-// Serve accepts links on the listeners until ctx is done or a listener fails,
-// and returns when all links have ended. It closes the listeners.
-func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	failed := make(chan error, len(listeners))
-	r.tasks.Go(func() { r.watchMemory(ctx) })
-	r.tasks.Go(func() { r.watchKeys(ctx) })
-	for _, ln := range listeners {
-		stop := context.AfterFunc(ctx, func() { ln.Close() })
-		defer stop()
-		r.tasks.Go(func() {
-			err := r.accept(ctx, ln)
-			if ctx.Err() == nil {
-				cancel(err)
-			}
-			failed <- err
-		})
-	}
-	<-ctx.Done()
-	r.tasks.Wait()
-	close(failed)
-	for err := range failed {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// accept takes connections. An error that passes, such as too many open files,
-// is waited out.
-func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
-	const pause = 50 * time.Millisecond
-	for {
-		conn, err := ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("listen on %s: %w", ln.Addr(), err)
-		default:
-			r.cfg.Log.Warn("accept failed, trying on", "address", ln.Addr().String(), "error", err)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return nil
-			}
-			continue
-		}
-		s := r.gates.handshakes.enter(conn)
-		if s == nil {
-			conn.Close()
-			r.notLetIn(ctx, conn, errCrowded)
-			continue
-		}
-		r.tasks.Go(func() { r.serveConn(ctx, s) })
-	}
+	c.Transport = &server
+	return c, nil
 }
 
 // serveConn carries one connection from its handshake to its end.
@@ -201,15 +160,16 @@ func (r *Relay) serveConn(ctx context.Context, s *stranger) {
 var errCrowded = &keyauth.VerifyError{Reason: keyauth.ReasonBusy, Err: errors.New("too many handshakes at once")}
 
 func (r *Relay) notLetIn(ctx context.Context, raw net.Conn, err error) {
-	r.cfg.Log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
-	if r.cfg.Trace.AuthFailed != nil && ctx.Err() == nil {
-		r.cfg.Trace.AuthFailed(err)
+	r.log.Debug("not let in", "remote", raw.RemoteAddr().String(), "error", err)
+	if r.trace.AuthFailed != nil && ctx.Err() == nil {
+		r.trace.AuthFailed(err)
 	}
 }
 
 // guest is a proxy that has been let in.
 type guest struct {
 	*transport.Conn
+	cfg    *Config // by which it came in, and was told what its HELLO says
 	person *person
 	leave  func(forGood bool) // gives back what it was admitted with
 }
@@ -219,7 +179,7 @@ type guest struct {
 func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 	room := r.gates.handshakes
 	defer func() { room.leave(s) }()
-	g := &guest{}
+	g := &guest{cfg: r.now()}
 	door := transport.Door{
 		Picked: func() {
 			if next := r.gates.signatures.enter(s.conn); next != nil {
@@ -232,7 +192,7 @@ func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 		},
 	}
 	var err error
-	if g.Conn, err = r.cfg.Transport.Handshake(ctx, s.conn, door); err != nil {
+	if g.Conn, err = g.cfg.Transport.Handshake(ctx, s.conn, door); err != nil {
 		if g.leave != nil { // did not hear that it was welcome
 			g.leave(false)
 		}
@@ -248,10 +208,13 @@ func (r *Relay) handshake(ctx context.Context, s *stranger) (*guest, error) {
 func (r *Relay) admit(g *guest, id keyauth.Identity) (w *wire.Welcome, denied *wire.Denied) {
 	busy := func(l Limit, why string) *wire.Denied {
 		r.hit(l)
-		r.cfg.Log.Warn("link refused", "key", id.Fingerprint, "reason", why)
+		r.log.Warn("link refused", "key", id.Fingerprint, "reason", why)
 		return &wire.Denied{Code: wire.CodeBusy, RetryAfter: busyRetry, Message: why}
 	}
 	back := r.held.holds(id.Fingerprint)
+	if !back && r.draining.Load() {
+		return nil, &wire.Denied{Code: wire.CodeShuttingDown, RetryAfter: busyRetry, Message: drainingText}
+	}
 	if !r.gates.links.enter(back) {
 		return nil, busy(LimitLinks, "the relay has as many links as it takes")
 	}
@@ -283,13 +246,13 @@ func (r *Relay) redeem(kind wire.TicketKind, id wire.ID, addr netip.Addr) (wire.
 	if !ok {
 		return secret, who, false
 	}
-	if list, isRechecker := r.authorizer.(keyauth.Rechecker); isRechecker {
+	if list, isRechecker := r.authorizer().(keyauth.Rechecker); isRechecker {
 		list.Version()
 		if who.Grant, ok = list.Recheck(who.Key, addr); ok {
 			return secret, who, true
 		}
 	}
-	who.Grant, ok = r.authorizer.Authorize(who.Key, addr)
+	who.Grant, ok = r.authorizer().Authorize(who.Key, addr)
 	return secret, who, ok
 }
 
@@ -308,11 +271,11 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	conn := in.Conn
 	forGood := false
 	defer func() { in.leave(forGood) }()
-	p := &peer{r: r, conn: conn, person: in.person, log: r.cfg.Log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
+	p := &peer{r: r, cfg: in.cfg, conn: conn, person: in.person, log: r.log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
-		Heartbeat: r.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(r.cfg.Buffer),
-		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0, MaxStreams: streamsPerSession * r.cfg.Limits.SessionsPerLink, Trace: &r.cfg.Trace.Link,
+		Heartbeat: in.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(in.cfg.Buffer),
+		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0, MaxStreams: streamsPerSession * in.cfg.Limits.SessionsPerLink, Trace: &r.trace.Link,
 	})
 	if err != nil {
 		conn.Close()
@@ -320,8 +283,8 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 		return
 	}
 	p.log.Debug("link up", "agent", conn.Peer.Agent)
-	if r.cfg.Trace.LinkUp != nil {
-		r.cfg.Trace.LinkUp()
+	if r.trace.LinkUp != nil {
+		r.trace.LinkUp()
 	}
 	r.roster.enter(p)
 	// The link outlives ctx until every session has told its end.
@@ -358,10 +321,10 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	default:
 	}
 	p.log.Debug("link lost", "error", lost)
-	if r.cfg.Trace.LinkDown != nil {
-		r.cfg.Trace.LinkDown()
+	if r.trace.LinkDown != nil {
+		r.trace.LinkDown()
 	}
 }
 
 // instance names this run of the relay.
-func (r *Relay) instance() wire.ID { return r.cfg.Transport.Hello.Instance }
+func (r *Relay) instance() wire.ID { return r.now().Transport.Hello.Instance }

@@ -59,6 +59,23 @@ func newTable(memory int64, hit func(Limit)) *table {
 	}
 }
 
+// resize changes how much memory all sessions may hold.
+func (t *table) resize(memory int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.memory.SetLimit(memory)
+	for _, o := range t.owners {
+		o.memory.SetLimit(memory / keyShare)
+	}
+}
+
+// size is how many sessions are held.
+func (t *table) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.live)
+}
+
 // add makes h known, or returns what is known by that id already, live or dead: a
 // session is dialled at most once. room is false when the key holds as many as it
 // may.

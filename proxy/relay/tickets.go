@@ -15,10 +15,10 @@ const maxTicketsPerKey = 1024
 // tickets is what a relay remembers of links, so that a later link of the same
 // proxy needs no signature. In memory only: a restarted relay knows none.
 type tickets struct {
-	keep time.Duration // after the last use
-	hit  func(Limit)
+	hit func(Limit)
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex    // guards all below
+	keep   time.Duration // after the last use
 	byID   map[wire.ID]*ticket
 	owners map[string]map[wire.ID]*ticket // by fingerprint
 }
@@ -38,17 +38,24 @@ func newTickets(keep time.Duration, hit func(Limit)) *tickets {
 	return &tickets{keep: keep, hit: hit, byID: make(map[wire.ID]*ticket), owners: make(map[string]map[wire.ID]*ticket)}
 }
 
+// setKeep changes how long tickets are kept, those that are out too.
+func (t *tickets) setKeep(keep time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keep = keep
+}
+
 // issue returns a WELCOME for a link of id, with a ticket unless none are kept.
 // The link calls ended once.
 func (t *tickets) issue(id keyauth.Identity) (w *wire.Welcome, ended func(forGood bool)) {
-	if t.keep <= 0 {
-		return &wire.Welcome{}, func(bool) {}
-	}
 	w = keyauth.NewWelcome()
 	now := time.Now()
 	n := &ticket{id: w.TicketID, secret: w.Secret, identity: id, links: 1, used: now}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.keep <= 0 {
+		return &wire.Welcome{}, func(bool) {}
+	}
 	if id.Ticket == wire.TicketLink {
 		n.parent = id.TicketID
 		if by := t.byID[id.TicketID]; by != nil {

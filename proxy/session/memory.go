@@ -7,7 +7,7 @@ import "sync/atomic"
 // all of them together. A nil *Memory counts nothing and never presses. It is safe
 // for concurrent use.
 type Memory struct {
-	limit  int64
+	limit  atomic.Int64
 	parent *Memory
 	used   atomic.Int64
 
@@ -16,7 +16,11 @@ type Memory struct {
 
 // NewMemory returns an account with a limit in bytes, which it presses for and
 // does not enforce: bytes that somebody may need are never dropped.
-func NewMemory(limit int64, parent *Memory) *Memory { return &Memory{limit: limit, parent: parent} }
+func NewMemory(limit int64, parent *Memory) *Memory {
+	m := &Memory{parent: parent}
+	m.limit.Store(limit)
+	return m
+}
 
 // sessionCost is what a session takes beside its buffers, in bytes, about.
 const sessionCost = 8 << 10
@@ -25,7 +29,10 @@ const sessionCost = 8 << 10
 func (m *Memory) Used() int64 { return m.used.Load() }
 
 // Limit returns the limit.
-func (m *Memory) Limit() int64 { return m.limit }
+func (m *Memory) Limit() int64 { return m.limit.Load() }
+
+// SetLimit changes the limit. What is held stays, even above it.
+func (m *Memory) SetLimit(limit int64) { m.limit.Store(limit) }
 
 // grantShare is which part of the limit may be promised beyond what every session
 // begins with: a promise is kept, even when all its readers stop at once.
@@ -35,7 +42,7 @@ const grantShare = 4
 // none left.
 func (m *Memory) grant(n int) bool {
 	for a := m; a != nil; a = a.parent {
-		if a.granted.Add(int64(n)) > a.limit/grantShare {
+		if a.granted.Add(int64(n)) > a.Limit()/grantShare {
 			for b := m; ; b = b.parent {
 				b.granted.Add(int64(-n))
 				if b == a {
@@ -90,12 +97,12 @@ func (m *Memory) Pressure() Pressure {
 
 // Own returns the degree of m alone.
 func (m *Memory) Own() Pressure {
-	switch used := m.used.Load(); {
-	case used >= m.limit-m.limit/16:
+	switch used, limit := m.used.Load(), m.Limit(); {
+	case used >= limit-limit/16:
 		return Full
-	case used >= m.limit-m.limit/4:
+	case used >= limit-limit/4:
 		return High
-	case used >= m.limit/2:
+	case used >= limit/2:
 		return Tight
 	}
 	return Calm
