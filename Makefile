@@ -65,6 +65,11 @@ e2e: ## ssh, sshd and NATs in network namespaces (Linux, root)
 e2e-all: ## make e2e with its long tests: outages of half a minute, hundreds of sessions
 	SSHKA_E2E=$${SSHKA_E2E:-run} SSHKA_E2E_ALL=1 $(GO) test -count=1 -timeout=40m -v ./test/
 
+# Taken by the test of the page, from a real daemon.
+.PHONY: screenshot
+screenshot: ## docs/status-page.png anew (Linux, root, chromium)
+	SSHKA_E2E=require SSHKA_SCREENSHOT=$(CURDIR)/docs/status-page.png $(GO) test -count=1 -v -run '^TestTheStatusPage$$' ./test/
+
 .PHONY: fuzz-list
 fuzz-list: ## every fuzz target, as PACKAGE NAME
 	@$(GO) list -f '{{$$p := .}}{{range .TestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | \

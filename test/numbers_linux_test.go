@@ -175,7 +175,10 @@ func TestTheAdminAddressesAnswer(t *testing.T) {
 			{path: "/metrics", status: http.StatusOK, says: "sshka_links{" + at.label + "} 1\n"},
 			{path: "/metrics", host: "rebound.example", status: http.StatusForbidden},
 			{path: "/healthz", host: "rebound.example:9470", status: http.StatusForbidden},
-			{path: "/", status: http.StatusNotFound},
+			{path: "/", status: http.StatusOK, says: "<!DOCTYPE html>"},
+			{path: "/", host: "rebound.example", status: http.StatusForbidden},
+			{path: "/events", host: "rebound.example", status: http.StatusForbidden},
+			{path: "/debug/pprof/", status: http.StatusNotFound},
 		} {
 			status, text := l.get(t, at.r, at.port, tt.path, tt.host)
 			if status != tt.status || !strings.Contains(text, tt.says) {

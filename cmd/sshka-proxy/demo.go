@@ -156,7 +156,7 @@ func (s *stage) kept(ctx context.Context, server *demoServer) error {
 					s.say("  link lost: %s", err.Reason)
 				}
 			},
-			Session: session.Trace{Resumed: func(pause time.Duration, replayed uint64) {
+			Session: session.Trace{Resumed: func(_ *session.Session, pause time.Duration, replayed uint64) {
 				s.say("  session RESUMED over another link after %s, %d bytes sent again", pause.Round(100*time.Microsecond), replayed)
 			}},
 		},

@@ -60,6 +60,7 @@ type daemon struct {
 	log     *slog.Logger
 	level   slog.LevelVar // of log
 	metrics *metrics.Metrics
+	journal status.Journal
 
 	dial   inbound.Dial
 	link   *client.Client // nil: none
@@ -121,13 +122,19 @@ func (d *daemon) reach(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
-// trace tells the log what a person may act on.
+// trace tells the log what a person may act on, and the journal what one may want
+// to see.
 func (d *daemon) trace() *client.Trace {
+	links := linkJournal{j: &d.journal}
 	return &client.Trace{
+		Link:    journalBeats(&d.journal),
+		Session: journalSessions(&d.journal),
 		LinkUp: func(conn *transport.Conn) {
+			links.linkUp(conn)
 			d.log.Info("link up", "relay", d.started.Proxy.Relay, "address", conn.RemoteAddr().String(), "agent", conn.Peer.Agent)
 		},
 		LinkLost: func(err *link.LostError) {
+			links.linkLost(err)
 			if err.Reason == link.Shutdown {
 				d.log.Info("link ended", "reason", err.Reason)
 			} else {
@@ -176,7 +183,7 @@ func (d *daemon) socket(ctx context.Context, group *errgroup.Group) error {
 		return d.file.Errorf("proxy.socket", "%w", err)
 	}
 	d.log.Info("listening", "socket", d.file.Proxy.Socket)
-	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.link.Open, Reopen: d.link.Reopen, Dial: d.dial, Status: d.status, Log: d.log}
+	s := &inbound.Socket{Version: proxy.Version, Relay: d.file.Proxy.Relay, Open: d.link.Open, Reopen: d.link.Reopen, Dial: d.dial, Status: d.status, Log: d.log, Guests: journalGuests(&d.journal)}
 	d.guests = s
 	group.Go(func() error { return s.Serve(ctx, ln) })
 	return nil
@@ -192,9 +199,9 @@ func (d *daemon) admin(ctx context.Context, group *errgroup.Group) error {
 	case ln == nil:
 		return nil
 	}
-	d.log.Info("listening", "address", ln.Addr().String(), "for", "metrics and health")
+	status.LogListening(d.log, ln.Addr())
 	h := status.NewHandler(ln.Addr(), status.Config{
-		Metrics: d.metrics.Handler(), Status: status.JSON(d.status), Ready: d.up, Address: address,
+		Metrics: d.metrics.Handler(), Status: status.JSON(d.status), Page: status.NewPage(d.status, &d.journal), Ready: d.up, Address: address,
 	})
 	group.Go(func() error { return status.Serve(ctx, ln, h, d.log) })
 	return nil

@@ -39,6 +39,7 @@ type server struct {
 
 	relay   *relay.Relay
 	numbers *metrics.Metrics
+	journal *status.Journal
 }
 
 // addresses are where this process listens: no targets, unless a CIDR names them.
@@ -109,8 +110,9 @@ func (s *server) newRelay() error {
 		return err
 	}
 	cfg.Log = s.log
+	s.journal = &status.Journal{}
 	s.numbers = metrics.New(metrics.Config{Role: metrics.RoleRelay, Version: proxy.Version, Heartbeat: cfg.Heartbeat})
-	cfg.Trace = s.numbers.Relay(nil)
+	cfg.Trace = s.numbers.Relay(journaled(s.journal))
 	s.relay, err = relay.New(cfg)
 	return err
 }
@@ -128,9 +130,11 @@ func (s *server) run(admin net.Listener, places config.Places, told *signals) er
 	}
 	operate(life, group, s.relay, places.Socket, s.log)
 	if admin != nil {
-		s.log.Info("listening", "address", admin.Addr().String(), "for", "metrics and health")
+		status.LogListening(s.log, admin.Addr())
+		take := snapshots(s.relay)
 		h := status.NewHandler(admin.Addr(), status.Config{
-			Metrics: s.numbers.Handler(), Status: status.JSON(snapshots(s.relay)), Ready: s.relay.Ready, Address: s.file.Relay.Admin,
+			Metrics: s.numbers.Handler(), Status: status.JSON(take), Page: status.NewPage(take, s.journal),
+			Ready: s.relay.Ready, Address: s.file.Relay.Admin,
 		})
 		group.Go(func() error { return status.Serve(life, admin, h, s.log) })
 	}

@@ -52,7 +52,8 @@ type Proxy struct {
 	Session Session `yaml:"session"`
 	// Link is about the link to the relay.
 	Link Link `yaml:"link"`
-	// Admin is the daemon's address for metrics and health. Empty: none.
+	// Admin is the daemon's address for metrics, health and the status page. Empty:
+	// none.
 	Admin string `yaml:"admin"`
 	// Log is how the proxy logs.
 	Log Log `yaml:"log"`
@@ -98,7 +99,7 @@ type Relay struct {
 	// Drain is how long a relay that is told to end waits for its sessions, taking no
 	// new ones. Zero: not at all.
 	Drain Duration `yaml:"drain"`
-	// Admin is the address for metrics and health. Empty: none.
+	// Admin is the address for metrics, health and the status page. Empty: none.
 	Admin string `yaml:"admin"`
 	// Log is how the relay logs.
 	Log Log `yaml:"log"`

@@ -13,9 +13,23 @@ import (
 // waits for one: its process may be about to ask again.
 const guestTime = time.Minute
 
+// GuestTrace is a set of functions that a Socket calls when something happens to a
+// session of another process. Each may be nil. They must not block and must not
+// call the Socket.
+type GuestTrace struct {
+	// Opened: it has its first carrier.
+	Opened func(status.Session)
+	// Resumed: it has another one, pause after it lost its last.
+	Resumed func(s status.Session, pause time.Duration)
+	// Left: it has none any more. Either it has ended, or it will ask for another.
+	Left func(status.Session)
+}
+
 // guests are the sessions of other processes that use this one's link. The zero
 // guests are none.
 type guests struct {
+	trace *GuestTrace // of the Socket
+
 	mu  sync.Mutex // guards all, and those fields of each that are not atomic
 	all map[string]*guest
 }
@@ -67,6 +81,9 @@ func (g *guests) enter(req *request) (_ *guestCarrier, leave func()) {
 		}
 		if v.live--; v.live == 0 {
 			v.since = time.Now()
+			if g.trace != nil && g.trace.Left != nil {
+				g.trace.Left(v.status())
+			}
 		}
 	}
 }
@@ -78,12 +95,8 @@ func (g *guests) list() []status.Session {
 	now := time.Now()
 	list := make([]status.Session, 0, len(g.all))
 	for _, v := range g.all {
-		s := status.Session{
-			ID: v.id, Target: v.target, PID: v.pid,
-			Age: status.Seconds(now.Sub(v.born)), Since: status.Seconds(now.Sub(v.since)),
-			ToTarget: v.toTarget.Load(), ToClient: v.toClient.Load(),
-			Pauses: max(1, v.carriers) - 1,
-		}
+		s := v.status()
+		s.Age, s.Since = status.Seconds(now.Sub(v.born)), status.Seconds(now.Sub(v.since))
 		switch {
 		case v.live > 0:
 			s.State = status.Attached
@@ -97,6 +110,15 @@ func (g *guests) list() []status.Session {
 		list = append(list, s)
 	}
 	return list
+}
+
+// status is what is known of v but for its state and times.
+func (v *guest) status() status.Session {
+	return status.Session{
+		ID: v.id, Target: v.target, PID: v.pid,
+		ToTarget: v.toTarget.Load(), ToClient: v.toClient.Load(),
+		Pauses: max(1, v.carriers) - 1,
+	}
 }
 
 // guestCarrier is one request of a guest's, and the carrier that it got.
@@ -117,9 +139,22 @@ func (c *guestCarrier) carried(conn splice.Conn) splice.Conn {
 	c.waiting--
 	c.carriers++
 	if c.live++; c.live == 1 {
+		pause := time.Since(c.since)
 		c.since = time.Now()
+		c.tell(pause)
 	}
 	return countedConn{conn, c.guest}
+}
+
+// tell tells of the guest's carrier. The caller holds mu.
+func (c *guestCarrier) tell(pause time.Duration) {
+	switch t := c.all.trace; {
+	case t == nil:
+	case c.carriers == 1 && t.Opened != nil:
+		t.Opened(c.status())
+	case c.carriers > 1 && t.Resumed != nil:
+		t.Resumed(c.status(), pause)
+	}
 }
 
 // countedConn is the daemon's end of a guest's carrier.

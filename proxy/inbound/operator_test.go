@@ -5,6 +5,7 @@ package inbound
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -52,7 +53,12 @@ func TestTheDaemonTellsItsStatus(t *testing.T) {
 }
 
 func TestTheDaemonKnowsItsGuests(t *testing.T) {
-	d := startDaemon(t)
+	told := make(chan string, 10)
+	d := startDaemon(t, &GuestTrace{
+		Opened:  func(s status.Session) { told <- "opened " + s.ID + " to " + s.Target },
+		Resumed: func(s status.Session, pause time.Duration) { told <- fmt.Sprint("resumed ", s.ID, pause > 0) },
+		Left:    func(s status.Session) { told <- "left " + s.ID },
+	})
 	client := d.client()
 	client.Session = "0f3c12ab"
 	if g := d.socket.Sessions(); len(g) != 0 {
@@ -108,6 +114,16 @@ func TestTheDaemonKnowsItsGuests(t *testing.T) {
 	}
 	carrier.Close()
 	until(t, "the session is gone", func() bool { return len(d.socket.Sessions()) == 0 })
+	for _, want := range []string{"opened 0f3c12ab to db:22", "left 0f3c12ab", "resumed 0f3c12abtrue", "left 0f3c12ab"} {
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("told %q, want %q", got, want)
+			}
+		default:
+			t.Errorf("not told %q", want)
+		}
+	}
 }
 
 // TestGuestsAreForgotten: what processes leave behind is bounded.

@@ -112,6 +112,8 @@ type Socket struct {
 	Status func() *status.Snapshot
 	// Log is for a person; nil discards.
 	Log *slog.Logger
+	// Guests is told of the sessions of other processes; nil is told nothing.
+	Guests *GuestTrace
 
 	guests guests
 }
@@ -157,6 +159,7 @@ func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
 // Serve answers clients until ctx is done, and returns when all of them have
 // left. It closes ln.
 func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
+	s.guests.trace = s.Guests
 	return serveSocket(ctx, ln, s.Log, s.serve)
 }
 

@@ -27,7 +27,7 @@ type daemon struct {
 	wg     sync.WaitGroup
 }
 
-func startDaemon(t *testing.T) *daemon {
+func startDaemon(t *testing.T, guests ...*GuestTrace) *daemon {
 	t.Helper()
 	d := &daemon{path: filepath.Join(shortDir(t), "sshka", "proxy.sock")}
 	echo := func() *simnet.Conn {
@@ -50,6 +50,9 @@ func startDaemon(t *testing.T) *daemon {
 			}
 			return echo(), nil
 		},
+	}
+	for _, g := range guests {
+		d.socket.Guests = g
 	}
 	ln, err := ListenSocket(t.Context(), d.path)
 	if err != nil {

@@ -45,8 +45,8 @@ func (m *Metrics) Relay(next *relay.Trace) *relay.Trace {
 	}
 	m.link(&t.Link)
 	m.session(&t.Session)
-	t.LinkUp = also(func() { m.links.Add(1) }, t.LinkUp)
-	t.LinkDown = also(func() { m.links.Add(-1) }, t.LinkDown)
+	t.LinkUp = then(func(*transport.Conn) { m.links.Add(1) }, t.LinkUp)
+	t.LinkDown = then2(func(*transport.Conn, error) { m.links.Add(-1) }, t.LinkDown)
 	t.AuthFailed = then(func(err error) { m.auth.count(authReason(err)) }, t.AuthFailed)
 	t.Opened = then(func(err error) { m.opened.count(openResult(err)) }, t.Opened)
 	t.LimitHit = then(func(l relay.Limit) { m.limits.count(string(l)) }, t.LimitHit)
@@ -73,11 +73,15 @@ func (m *Metrics) session(t *session.Trace) {
 			m.opened.count(resultOK)
 		}
 	}, t.Opened)
-	t.Resumed = then2(func(pause time.Duration, replayed uint64) {
+	resumed := t.Resumed
+	t.Resumed = func(s *session.Session, pause time.Duration, replayed uint64) {
 		m.resumed.Inc()
 		m.resume.Observe(pause.Seconds())
 		m.replayed.Add(float64(replayed))
-	}, t.Resumed)
+		if resumed != nil {
+			resumed(s, pause, replayed)
+		}
+	}
 	next := t.Ended
 	t.Ended = func(s *session.Session, stats session.Stats, err error) {
 		m.sessions.ended(s, stats)
@@ -111,16 +115,5 @@ func then2[T, U any](f, next func(T, U)) func(T, U) {
 	return func(v T, w U) {
 		f(v, w)
 		next(v, w)
-	}
-}
-
-// also is then for functions that are told nothing.
-func also(f, next func()) func() {
-	if next == nil {
-		return f
-	}
-	return func() {
-		f()
-		next()
 	}
 }

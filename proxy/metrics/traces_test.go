@@ -73,12 +73,12 @@ func TestEveryEventMovesItsNumber(t *testing.T) {
 			want:  deltas{"sshka_sessions_opened_total{result=no_such_host}": 1},
 		},
 		"resumed": {
-			proxy: func(t *client.Trace) { t.Session.Resumed(time.Minute, 17) },
+			proxy: func(t *client.Trace) { t.Session.Resumed(s, time.Minute, 17) },
 			want:  deltas{"sshka_sessions_resumed_total": 1, "sshka_session_resume_seconds": 1, "sshka_session_replayed_bytes_total": 17},
 		},
 
 		"relay: beat":        {relay: func(t *relay.Trace) { t.Link.BeatSent(1) }, want: deltas{"sshka_heartbeats_sent_total": 1}},
-		"relay: link up":     {relay: func(t *relay.Trace) { t.LinkUp(); t.LinkUp(); t.LinkDown() }, want: deltas{"sshka_links": 1}},
+		"relay: link up":     {relay: func(t *relay.Trace) { t.LinkUp(nil); t.LinkUp(nil); t.LinkDown(nil, nil) }, want: deltas{"sshka_links": 1}},
 		"relay: lost":        {relay: func(t *relay.Trace) { t.Link.Lost(&link.LostError{Reason: "new"}) }, want: deltas{"sshka_links_lost_total{reason=network}": 1}},
 		"relay: auth failed": {relay: func(t *relay.Trace) { t.AuthFailed(io.EOF) }, want: deltas{"sshka_auth_failures_total{reason=closed}": 1}},
 		"relay: reached":     {relay: func(t *relay.Trace) { t.Opened(nil) }, want: deltas{"sshka_sessions_opened_total{result=ok}": 1}},

@@ -54,8 +54,10 @@ type Trace struct {
 	Link link.Trace
 	// Session is given to every session whose target was reached.
 	Session session.Trace
-	// LinkUp: a proxy has been let in. LinkDown: its link has ended.
-	LinkUp, LinkDown func()
+	// LinkUp: a proxy has been let in.
+	LinkUp func(conn *transport.Conn)
+	// LinkDown: its link has ended, most often with a *link.LostError.
+	LinkDown func(conn *transport.Conn, err error)
 	// AuthFailed: a proxy was not let in.
 	AuthFailed func(err error)
 	// Opened: a session's target was reached (nil), or it was refused: a
@@ -284,7 +286,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	}
 	p.log.Debug("link up", "agent", conn.Peer.Agent)
 	if r.trace.LinkUp != nil {
-		r.trace.LinkUp()
+		r.trace.LinkUp(conn)
 	}
 	r.roster.enter(p)
 	// The link outlives ctx until every session has told its end.
@@ -322,7 +324,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	}
 	p.log.Debug("link lost", "error", lost)
 	if r.trace.LinkDown != nil {
-		r.trace.LinkDown()
+		r.trace.LinkDown(conn, lost)
 	}
 }
 

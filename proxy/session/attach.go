@@ -182,7 +182,7 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 			s.trace.Opened(s)
 		}
 	case s.trace.Resumed != nil:
-		s.trace.Resumed(time.Since(s.paused), before-min(s.m.next, before))
+		s.trace.Resumed(s, time.Since(s.paused), before-min(s.m.next, before))
 	}
 	s.paused, s.attachedAt = time.Time{}, time.Now()
 	if s.linger != nil {
@@ -198,6 +198,9 @@ func (s *Session) pause() {
 	s.m.detached = s.opened
 	if s.opened && s.paused.IsZero() {
 		s.paused = time.Now()
+		if s.trace.Paused != nil && s.m.failure == nil && !s.m.over() {
+			s.trace.Paused(s)
+		}
 	}
 }
 

@@ -53,9 +53,11 @@ type Trace struct {
 	Detached func(generation uint64, err error)
 	// Opened: the target is reached and s lives until Ended.
 	Opened func(s *Session)
+	// Paused: bytes flow no more, and s waits for another carrier.
+	Paused func(s *Session)
 	// Resumed: bytes flow again, pause after they ceased to; so many of those
 	// sent before are sent again.
-	Resumed func(pause time.Duration, replayed uint64)
+	Resumed func(s *Session, pause time.Duration, replayed uint64)
 	// Ended: nothing is left to tell the peer, and stats do not change any more.
 	// err is as Err's.
 	Ended func(s *Session, stats Stats, err error)

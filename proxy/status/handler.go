@@ -16,6 +16,9 @@ type Config struct {
 	// Status answers /status, on a loopback address only: it names people and
 	// hosts. Nil: not found.
 	Status http.Handler
+	// Page answers / and /events, on a loopback address only, as Status. Nil: not
+	// found.
+	Page *Page
 	// Ready is nil when the process does its work, else it says in one line why
 	// not. A nil Ready is always ready.
 	Ready func() error
@@ -33,11 +36,7 @@ type handler struct {
 
 // NewHandler returns what answers at addr, a listener's address.
 func NewHandler(addr net.Addr, cfg Config) http.Handler {
-	h := &handler{cfg: cfg, own: hostOf(cfg.Address)}
-	if a, err := netip.ParseAddrPort(addr.String()); err == nil {
-		h.loopback = a.Addr().Unmap().IsLoopback()
-	}
-	return h
+	return &handler{cfg: cfg, own: hostOf(cfg.Address), loopback: isLoopback(addr)}
 }
 
 // ServeHTTP answers GET and HEAD, to those who may ask.
@@ -71,6 +70,8 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Metrics.ServeHTTP(w, r)
 	case r.URL.Path == "/status" && h.cfg.Status != nil && h.loopback:
 		h.cfg.Status.ServeHTTP(w, r)
+	case (r.URL.Path == "/" || r.URL.Path == "/events") && h.cfg.Page != nil && h.loopback:
+		h.cfg.Page.ServeHTTP(w, r)
 	default:
 		http.NotFound(w, r)
 	}

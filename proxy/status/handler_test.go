@@ -19,7 +19,7 @@ func text(s string) http.Handler {
 }
 
 func TestWhoGetsWhat(t *testing.T) {
-	full := Config{Metrics: text("numbers"), Status: text("people"), Address: "gauges.internal:9470"}
+	full := Config{Metrics: text("numbers"), Status: text("people"), Page: NewPage(nil, &Journal{}), Address: "gauges.internal:9470"}
 	notReady := full
 	notReady.Ready = func() error { return errors.Join(errors.New("the relay"), errors.New("is draining")) }
 	isReady := full
@@ -45,7 +45,22 @@ func TestWhoGetsWhat(t *testing.T) {
 		"status on loopback":        {path: "/status", code: 200, body: "people"},
 		"no status yet":             {cfg: Config{Metrics: text("")}, path: "/status", code: 404},
 		"status for everyone":       {addr: anywhere, path: "/status", host: "gauges.internal", code: 404},
-		"root":                      {path: "/", code: 404},
+		"page":                      {path: "/", code: 200, body: page()},
+		"page, header only":         {method: "HEAD", path: "/", code: 200},
+		"no page":                   {cfg: Config{Metrics: text("")}, path: "/", code: 404},
+		"page for everyone":         {addr: anywhere, path: "/", host: "gauges.internal", code: 404},
+		"page, rebound name":        {path: "/", host: "evil.example:9470", code: 403},
+		"page in another site's":    {path: "/", header: header{"Sec-Fetch-Site": "cross-site"}, code: 403},
+		"POST to the page":          {method: "POST", path: "/", code: 405},
+		"beside the page":           {path: "/index.html", code: 404},
+		"events, header only":       {method: "HEAD", path: "/events", code: 200},
+		"no events":                 {cfg: Config{Metrics: text("")}, path: "/events", code: 404},
+		"events for everyone":       {addr: anywhere, path: "/events", host: "gauges.internal", code: 404},
+		"events, rebound name":      {path: "/events", host: "evil.example:9470", code: 403},
+		"events for another site":   {path: "/events", header: header{"Sec-Fetch-Site": "same-site"}, code: 403},
+		"events, another origin":    {path: "/events", header: header{"Origin": "http://localhost:3000"}, code: 403},
+		"POST to the events":        {method: "POST", path: "/events", code: 405},
+		"below the events":          {path: "/events/", code: 404},
 		"pprof":                     {path: "/debug/pprof/", code: 404},
 		"below":                     {path: "/metrics/", code: 404},
 		"dots":                      {path: "/x/../metrics", code: 404},

@@ -73,6 +73,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 			}
 		},
 	}
+	if h, ok := h.(*handler); ok && h.cfg.Page != nil {
+		server.RegisterOnShutdown(h.cfg.Page.end) // streams would never end by themselves
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

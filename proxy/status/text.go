@@ -89,6 +89,9 @@ func (s *Snapshot) links(b *bytes.Buffer, links []Link) {
 	}
 }
 
+// ShortID is so much of a session's id as a person needs to tell it from others.
+func ShortID(id string) string { return id[:min(shownID, len(id))] }
+
 // writeSessions writes the sessions.
 func writeSessions(b *bytes.Buffer, sessions []Session) {
 	if len(sessions) == 0 {
@@ -102,7 +105,7 @@ func writeSessions(b *bytes.Buffer, sessions []Session) {
 		if v.PID != 0 {
 			pid, replay = strconv.Itoa(v.PID), "-" // that process's own
 		}
-		t.row(v.ID[:min(shownID, len(v.ID))], v.Target, cmp.Or(v.Key, "-"), fmt.Sprintf("%s %s", v.State, span(v.Since)), span(v.Age),
+		t.row(ShortID(v.ID), v.Target, cmp.Or(v.Key, "-"), fmt.Sprintf("%s %s", v.State, span(v.Since)), span(v.Age),
 			size(v.ToTarget), size(v.ToClient), replay, strconv.FormatUint(v.Pauses, 10), pid)
 	}
 	t.flush("KEY", "PID")
