@@ -43,7 +43,9 @@ func serveSim(s *Server, forward string, dial func(ctx context.Context) error) *
 	var ctx context.Context
 	ctx, v.stop = context.WithCancel(context.Background())
 	v.wg.Go(func() {
-		s.serveConn(ctx, conn, forward)
+		if serve := s.serveConn(ctx, conn, forward); serve != nil {
+			serve()
+		}
 		if !given {
 			ours.Close()
 		}
@@ -249,7 +251,9 @@ func TestAnEndAfterTheAnswerIsNoCleanEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	client := &parting{&script{parts: [][]byte{[]byte(ways[3].hello)}}, cancel, make(chan string, 1)}
 	s := &Server{Dial: func(context.Context, string, string) (net.Conn, error) { return &script{}, nil }}
-	s.serveConn(ctx, client, "")
+	if serve := s.serveConn(ctx, client, ""); serve != nil {
+		serve()
+	}
 	if how := <-client.first; how != "abort" || client.closed == 0 {
 		t.Errorf("the client saw %s, closed %d times", how, client.closed)
 	}

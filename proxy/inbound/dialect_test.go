@@ -90,7 +90,9 @@ func play(t testing.TB, parts ...[]byte) (client, target *script, address string
 		target, address = &script{}, a
 		return target, nil
 	}}
-	s.serveConn(t.Context(), client, "")
+	if serve := s.serveConn(t.Context(), client, ""); serve != nil {
+		serve()
+	}
 	if client.closed == 0 || target != nil && target.closed == 0 {
 		t.Error("left open")
 	}
@@ -260,7 +262,9 @@ func TestRepliesTellTheTruth(t *testing.T) {
 		for _, w := range ways {
 			client := &script{parts: [][]byte{[]byte(w.hello), make([]byte, 3*callerBuffer)}}
 			s := &Server{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, c.err }}
-			s.serveConn(t.Context(), client, "")
+			if serve := s.serveConn(t.Context(), client, ""); serve != nil {
+				serve()
+			}
 			got := client.heard.String()
 			switch w.protocol {
 			case SOCKS5:
@@ -371,7 +375,9 @@ func (deaf) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 func TestATargetIsNotLeftToAClientThatCannotBeTold(t *testing.T) {
 	client, target := &script{parts: [][]byte{[]byte(ways[3].hello)}}, &script{}
 	s := &Server{Dial: func(context.Context, string, string) (net.Conn, error) { return target, nil }}
-	s.serveConn(t.Context(), deaf{client}, "")
+	if serve := s.serveConn(t.Context(), deaf{client}, ""); serve != nil {
+		serve()
+	}
 	if client.closed == 0 || target.closed == 0 {
 		t.Error("left open")
 	}

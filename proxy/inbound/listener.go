@@ -219,14 +219,23 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, forward string) err
 			continue
 		}
 		wg.Go(func() {
-			defer s.conns.Add(-1)
-			s.serveConn(ctx, conn, s.targetOf(ln, forward))
+			serve := s.serveConn(ctx, conn, s.targetOf(ln, forward))
+			if serve == nil {
+				s.conns.Add(-1)
+				return
+			}
+			// The stack of a handshake has grown, and most clients are idle for hours.
+			wg.Go(func() {
+				defer s.conns.Add(-1)
+				serve()
+			})
 		})
 	}
 }
 
-// serveConn serves one client to its end. It owns conn.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) {
+// serveConn lets one client in, whom the returned function serves to its end. Nil: it
+// was refused. It owns conn.
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) (serve func()) {
 	c := newCaller(conn)
 	access := s.accessNow()
 	c.login = access.Login
@@ -234,11 +243,16 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, forward string) {
 	target, err := s.admitted(ctx, c, &who, forward, access.AllowOtherUsers)
 	if err != nil {
 		s.refused(who, err)
-		return
+		return nil
 	}
 	if s.Trace != nil && s.Trace.Joined != nil {
 		s.Trace.Joined(who)
 	}
+	return func() { s.join(ctx, c, target, who) }
+}
+
+// join serves a client that was let in to its end.
+func (s *Server) join(ctx context.Context, c *caller, target splice.Conn, who Client) {
 	r := splice.Join(ctx, c, target)
 	if r.Err != nil {
 		s.log().Debug("client ended", "protocol", who.Protocol, "client", who.Addr.String(), "target", who.Target, "error", r.Err)

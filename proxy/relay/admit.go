@@ -53,8 +53,12 @@ func (p *peer) accept(ctx, staying context.Context) {
 		p.sessions.Go(func() {
 			req, err := p.receive(c)
 			p.asking.leave()
-			if err == nil {
-				p.admit(ctx, req)
+			if err != nil {
+				return
+			}
+			// The stack of a dial has grown, and most sessions are idle for hours.
+			if carry := p.admit(ctx, req); carry != nil {
+				p.sessions.Go(carry)
 			}
 		})
 	}
@@ -85,33 +89,38 @@ func (p *peer) opened(err error) {
 	}
 }
 
-// admit carries what a carrier asks for: a new session, or one carried on.
-func (p *peer) admit(ctx context.Context, req *session.Request) {
+// admit answers what a carrier asks for: a new session, which the returned function
+// carries, or one carried on.
+func (p *peer) admit(ctx context.Context, req *session.Request) (carry func()) {
 	owner := p.conn.Identity.Fingerprint
 	if req.Resume != nil { // never refused for a limit
 		p.resume(ctx, req, owner)
-		return
+		return nil
 	}
 	if p.r.draining.Load() {
 		p.openDraining(ctx, req, owner)
-		return
+		return nil
 	}
 	if wait := p.person.opens(time.Now(), p.r.now().Limits.OpensPerSecond); wait > 0 {
 		p.r.hit(LimitOpensPerSecond)
 		_ = req.RefuseUntil(wire.CodeSlowDown, wait, "this key opens sessions faster than the relay lets it")
 		p.opened(&session.RefusedError{Refused: wire.Refused{Code: wire.CodeSlowDown, RetryAfter: wait}})
-		return
+		return nil
 	}
 	if !p.gate.enter() {
 		p.r.hit(LimitSessionsPerLink)
 		p.refuseOpen(req, wire.CodeBusy, "the relay carries no more sessions on this link")
-		return
+		return nil
 	}
-	defer p.gate.leave()
+	defer func() {
+		if carry == nil {
+			p.gate.leave()
+		}
+	}()
 	grant, ok := p.r.grantNow(p.conn.Identity, p.conn.Addr)
 	if !ok {
 		p.refuseOpen(req, wire.CodeNotAllowed, revokedText)
-		return
+		return nil
 	}
 	h := &held{owner: owner, reached: make(chan struct{})}
 	h.carriedBy(p.conn.Identity, p.conn.Addr)
@@ -119,21 +128,21 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 	switch known, dead, room := p.r.held.add(req.Open.ID, h, p.r.now().Limits.SessionsPerKey); {
 	case known != nil:
 		p.repeat(ctx, req, known, owner)
-		return
+		return nil
 	case dead != nil:
 		p.repeatDead(req, dead, owner)
-		return
+		return nil
 	case !room:
 		p.r.hit(LimitSessionsPerKey)
 		p.refuseOpen(req, wire.CodeBusy, "this key holds as many sessions as the relay lets it")
-		return
+		return nil
 	}
 	if short := p.r.held.evict(h.memory); short != "" {
 		p.r.hit(short)
 		busy := wire.Refused{Code: wire.CodeBusy, Message: "the relay is short of memory"}
 		p.opened(&session.RefusedError{Refused: busy})
 		p.refuse(req, h, &busy)
-		return
+		return nil
 	}
 	log := p.log.With("session", req.Open.ID.String(), "target", req.Open.Target.String())
 	target, err := p.dial(ctx, req, &grant)
@@ -142,13 +151,18 @@ func (p *peer) admit(ctx context.Context, req *session.Request) {
 		refused := refusal(err)
 		log.Info("session refused", "code", refused.Code.String(), "error", err)
 		p.refuse(req, h, refused)
-		return
+		return nil
 	}
 	h.s = session.Accept(session.Config{Buffer: p.r.now().Buffer, Memory: h.memory, Trace: &p.r.trace.Session}, req.Open)
 	close(h.reached)
+	log = log.With("address", target.RemoteAddr().String(), "source", target.LocalAddr().String())
+	log.Info("session opened")
 	p.r.tasks.Go(func() { p.r.carry(ctx, h, target, log) })
 	p.r.recheckSession(h) // the dial may have taken long
-	p.attach(ctx, req, h)
+	return func() {
+		defer p.gate.leave()
+		p.attach(ctx, req, h)
+	}
 }
 
 // repeat answers an OPEN that came before: its answer was lost with its link.
@@ -287,9 +301,6 @@ func refusal(err error) *wire.Refused {
 // many carriers that takes.
 func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.Logger) {
 	opened := time.Now()
-	log = log.With("address", target.RemoteAddr().String(), "source", target.LocalAddr().String())
-	log.Info("session opened")
-
 	s := h.s
 	defer context.AfterFunc(ctx, func() { h.shutDown() })()
 	result := splice.Join(context.WithoutCancel(ctx), s, halfCloser(target))
