@@ -24,6 +24,14 @@ help: ## this list
 build: ## both programs, static, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
+.PHONY: example
+example: ## copy config.example.yaml's part of the proxy to where init embeds it
+	sed '/^relay:/,$$d' config.example.yaml | sed '$${/^$$/d}' > cmd/sshka-proxy/init_config.yaml
+
+.PHONY: golden
+golden: ## write what init prints anew, to be read in the diff
+	SSHKA_GOLDEN=write $(GO) test -run '^TestTheBlocksOfInit$$' ./cmd/sshka-proxy
+
 .PHONY: demo
 demo: ## a quarter of a minute: an ssh that dies in a forgetful router, and one that lives
 	$(GO) run ./cmd/sshka-proxy demo
@@ -92,7 +100,7 @@ bench: ## the benchmarks
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and shellcheck where it is installed
 	$(GO) run $(GOLANGCI) run ./...
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run; else echo "shellcheck is not installed: .ci/run is not checked"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run cmd/sshka-proxy/remote/*.sh; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 .PHONY: format
 format: ## rewrite every file as lint wants it

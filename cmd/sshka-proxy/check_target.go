@@ -263,6 +263,13 @@ type unreached struct {
 	cause, next string
 }
 
+// The causes that firewalls have a hand in.
+const (
+	causeRefused  = "connection refused"
+	causeNoRoute  = "no route"
+	causeNoAnswer = "no answer"
+)
+
 // whyUnreached tells apart what a person has to do different things about.
 func whyUnreached(err error) unreached {
 	var ne net.Error
@@ -271,13 +278,13 @@ func whyUnreached(err error) unreached {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return unreached{1, "no such host", "check the name"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return unreached{4, "connection refused", "the host is there, and nothing listens on that port: does the program run, is the port right?"}
+		return unreached{4, causeRefused, "the host is there, and nothing listens on that port: does the program run, is the port right?"}
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return unreached{2, "no route", "is this computer online, the address right, the host up?"}
+		return unreached{2, causeNoRoute, "is this computer online, the address right, the host up?"}
 	case errors.Is(err, fs.ErrPermission):
 		return unreached{2, "not permitted", "a firewall on this computer says no"}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &ne) && ne.Timeout():
-		return unreached{3, "no answer", "filtered: a firewall drops packets to that port, or the host is down"}
+		return unreached{3, causeNoAnswer, "filtered: a firewall drops packets to that port, or the host is down"}
 	}
 	return unreached{1, plain(err).Error(), "look at this computer's network"}
 }

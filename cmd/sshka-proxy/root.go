@@ -139,7 +139,7 @@ func command(u *ui) *cobra.Command {
 			return demo(cmd.Context(), cmd.OutOrStdout(), time.Second)
 		},
 	})
-	root.AddCommand(statusCommand(&f, u, noOperands), checkCommand(&f, u))
+	root.AddCommand(statusCommand(&f, u, noOperands), checkCommand(&f, u), initCommand(&f, u))
 	return root
 }
 
