@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -52,6 +53,20 @@ func linkReasons() []string {
 		values = append(values, string(r))
 	}
 	return values
+}
+
+// congestionControls are what congestionControl returns.
+var congestionControls = []string{"bbr", "cubic", "reno", "other", "unknown"}
+
+// congestionControl is a kernel's name as a label.
+func congestionControl(name string) string {
+	switch {
+	case name == "":
+		return "unknown"
+	case slices.Contains(congestionControls, name):
+		return name
+	}
+	return "other"
 }
 
 // dialResults are what dialResult returns.

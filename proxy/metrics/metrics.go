@@ -49,7 +49,7 @@ type Metrics struct {
 	rtt, resume                      prometheus.Histogram
 	intervalNow                      prometheus.Gauge
 	lost, dials, opened, ended       values
-	auth, limits                     values
+	auth, limits, congestion         values
 	sessions                         *sessions
 	links                            atomic.Int64
 	memory                           atomic.Pointer[memory]
@@ -88,7 +88,7 @@ func New(cfg Config) *Metrics {
 	m.gaugeFunc(buildInfo, prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}, func() float64 { return 1 })
 	m.lost, m.dials, m.auth = m.values(linksLost), m.values(linkDials), m.values(authFailures)
 	m.opened, m.ended = m.values(sessionsOpened), m.values(sessionsEnded)
-	m.limits = m.values(limitsHit)
+	m.limits, m.congestion = m.values(limitsHit), m.values(linkCongestion)
 	m.memory.Store(&memory{func() (used, limit int64) { return 0, 0 }})
 	m.gaugeFunc(sessionMemory, nil, func() float64 { used, _ := m.memory.Load().ask(); return float64(used) })
 	m.gaugeFunc(sessionMemoryLimit, nil, func() float64 { _, limit := m.memory.Load().ask(); return float64(limit) })

@@ -308,11 +308,12 @@ func TestPromtoolLikesIt(t *testing.T) {
 func TestEventsAllocateNothing(t *testing.T) {
 	trace := New(Config{Role: RoleRelay}).Relay(&relay.Trace{})
 	proxy := New(Config{Role: RoleProxy}).Proxy(&client.Trace{})
+	up := conn("bbr")
 	if n := testing.AllocsPerRun(100, func() {
 		trace.Link.BeatSent(1)
 		trace.Link.BeatMissed(1)
 		trace.Link.BeatAnswered(time.Millisecond)
-		trace.LinkUp(nil)
+		trace.LinkUp(up)
 		trace.LinkDown(nil, nil)
 		proxy.Link.SlowDown(time.Second)
 		proxy.Dialled(time.Second, nil)

@@ -61,6 +61,11 @@ var (
 		help:  "Attempts to reach the relay that have ended.",
 		label: "result", values: dialResults,
 	}
+	linkCongestion = &number{
+		name: "sshka_link_congestion_control_total", kind: counter,
+		help:  "Links that were made, by the TCP congestion control that they got at this end. bbr is asked for.",
+		label: "algorithm", values: congestionControls,
+	}
 	sessionsNow = &number{
 		name: "sshka_sessions", kind: gauge,
 		help:  "Open sessions now: attached to a link, or detached and waiting for one.",
@@ -133,7 +138,7 @@ const (
 // numbers are all of them, in the order of docs/metrics.md.
 var numbers = []*number{
 	heartbeatsSent, heartbeatsMissed, heartbeatRTT, heartbeatInterval,
-	linkUp, links, linksLost, linkDials,
+	linkUp, links, linksLost, linkDials, linkCongestion,
 	sessionsNow, sessionsOpened, sessionsResumed, sessionResume, sessionsEnded, sessionReplayed, sessionBytes, replayBuffer,
 	sessionMemory, sessionMemoryLimit,
 	authFailures, limitsHit, buildInfo,

@@ -22,7 +22,7 @@ func (m *Metrics) Proxy(next *client.Trace) *client.Trace {
 	m.link(&t.Link)
 	m.session(&t.Session)
 	t.Dialled = then2(func(_ time.Duration, err error) { m.dials.count(dialResult(err)) }, t.Dialled)
-	t.LinkUp = then(func(*transport.Conn) { m.links.Add(1) }, t.LinkUp)
+	t.LinkUp = then(m.linkUp, t.LinkUp)
 	t.LinkLost = then(func(*link.LostError) {
 		m.links.Add(-1)
 		m.resetInterval() // the next link has not been slowed down
@@ -45,13 +45,18 @@ func (m *Metrics) Relay(next *relay.Trace) *relay.Trace {
 	}
 	m.link(&t.Link)
 	m.session(&t.Session)
-	t.LinkUp = then(func(*transport.Conn) { m.links.Add(1) }, t.LinkUp)
+	t.LinkUp = then(m.linkUp, t.LinkUp)
 	t.LinkDown = then2(func(*transport.Conn, error) { m.links.Add(-1) }, t.LinkDown)
 	t.AuthFailed = then(func(err error) { m.auth.count(authReason(err)) }, t.AuthFailed)
 	t.Opened = then(func(err error) { m.opened.count(openResult(err)) }, t.Opened)
 	t.LimitHit = then(func(l relay.Limit) { m.limits.count(string(l)) }, t.LimitHit)
 	t.Link.LimitHit = then(func(l link.Limit) { m.limits.count(string(l)) }, t.Link.LimitHit)
 	return &t
+}
+
+func (m *Metrics) linkUp(conn *transport.Conn) {
+	m.links.Add(1)
+	m.congestion.count(congestionControl(conn.Congestion))
 }
 
 // link fills t for every link of either role.

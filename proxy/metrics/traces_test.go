@@ -29,6 +29,9 @@ func refused(code wire.Code) error {
 	return &session.RefusedError{Refused: wire.Refused{Code: code}}
 }
 
+// conn is of a link with that congestion control.
+func conn(congestion string) *transport.Conn { return &transport.Conn{Congestion: congestion} }
+
 // TestEveryEventMovesItsNumber and no other one.
 func TestEveryEventMovesItsNumber(t *testing.T) {
 	open := session.Stats{Opened: true, Sent: 3, Received: 5}
@@ -42,10 +45,10 @@ func TestEveryEventMovesItsNumber(t *testing.T) {
 		"beat missed":     {proxy: func(t *client.Trace) { t.Link.BeatMissed(1) }, want: deltas{"sshka_heartbeats_missed_total": 1}},
 		"beat answered":   {proxy: func(t *client.Trace) { t.Link.BeatAnswered(time.Second) }, want: deltas{"sshka_heartbeat_rtt_seconds": 1}},
 		"slowed down":     {proxy: func(t *client.Trace) { t.Link.SlowDown(time.Minute) }, want: deltas{"sshka_heartbeat_interval_seconds": 40}},
-		"not slowed":      {proxy: func(t *client.Trace) { t.Link.SlowDown(time.Minute); t.LinkUp(nil); t.LinkLost(nil) }, want: deltas{}},
-		"link up":         {proxy: func(t *client.Trace) { t.LinkUp(nil) }, want: deltas{"sshka_links": 1, "sshka_link_up": 1}},
-		"second link":     {proxy: func(t *client.Trace) { t.LinkUp(nil); t.LinkUp(nil) }, want: deltas{"sshka_links": 2, "sshka_link_up": 1}},
-		"and one is lost": {proxy: func(t *client.Trace) { t.LinkUp(nil); t.LinkUp(nil); t.LinkLost(nil) }, want: deltas{"sshka_links": 1, "sshka_link_up": 1}},
+		"not slowed":      {proxy: func(t *client.Trace) { t.Link.SlowDown(time.Minute); t.LinkUp(conn("bbr")); t.LinkLost(nil) }, want: deltas{"sshka_link_congestion_control_total{algorithm=bbr}": 1}},
+		"link up":         {proxy: func(t *client.Trace) { t.LinkUp(conn("bbr")) }, want: deltas{"sshka_links": 1, "sshka_link_up": 1, "sshka_link_congestion_control_total{algorithm=bbr}": 1}},
+		"second link":     {proxy: func(t *client.Trace) { t.LinkUp(conn("")); t.LinkUp(conn("vegas")) }, want: deltas{"sshka_links": 2, "sshka_link_up": 1, "sshka_link_congestion_control_total{algorithm=unknown}": 1, "sshka_link_congestion_control_total{algorithm=other}": 1}},
+		"and one is lost": {proxy: func(t *client.Trace) { t.LinkUp(conn("bbr")); t.LinkUp(conn("bbr")); t.LinkLost(nil) }, want: deltas{"sshka_links": 1, "sshka_link_up": 1, "sshka_link_congestion_control_total{algorithm=bbr}": 2}},
 		"lost": {
 			proxy: func(t *client.Trace) { t.Link.Lost(&link.LostError{Reason: link.Reset}) },
 			want:  deltas{"sshka_links_lost_total{reason=reset}": 1},
@@ -78,7 +81,7 @@ func TestEveryEventMovesItsNumber(t *testing.T) {
 		},
 
 		"relay: beat":        {relay: func(t *relay.Trace) { t.Link.BeatSent(1) }, want: deltas{"sshka_heartbeats_sent_total": 1}},
-		"relay: link up":     {relay: func(t *relay.Trace) { t.LinkUp(nil); t.LinkUp(nil); t.LinkDown(nil, nil) }, want: deltas{"sshka_links": 1}},
+		"relay: link up":     {relay: func(t *relay.Trace) { t.LinkUp(conn("bbr")); t.LinkUp(conn("cubic")); t.LinkDown(nil, nil) }, want: deltas{"sshka_links": 1, "sshka_link_congestion_control_total{algorithm=bbr}": 1, "sshka_link_congestion_control_total{algorithm=cubic}": 1}},
 		"relay: lost":        {relay: func(t *relay.Trace) { t.Link.Lost(&link.LostError{Reason: "new"}) }, want: deltas{"sshka_links_lost_total{reason=network}": 1}},
 		"relay: auth failed": {relay: func(t *relay.Trace) { t.AuthFailed(io.EOF) }, want: deltas{"sshka_auth_failures_total{reason=closed}": 1}},
 		"relay: reached":     {relay: func(t *relay.Trace) { t.Opened(nil) }, want: deltas{"sshka_sessions_opened_total{result=ok}": 1}},

@@ -21,6 +21,8 @@ type Conn struct {
 	*tls.Conn
 	// Meter is beneath TLS; closing it is the hard end.
 	Meter *link.Meter
+	// Congestion names TCP's congestion control at this end. Empty: not known.
+	Congestion string
 	// Peer is the other end's HELLO.
 	Peer wire.Hello
 	// Version is the protocol's, as both ends speak it.

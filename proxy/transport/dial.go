@@ -79,13 +79,14 @@ func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, &DialError{d.Relay, err}
 	}
-	tune(raw, d.UserTimeout)
+	congestion := tune(raw, d.UserTimeout)
 	meter := link.NewMeter(raw)
 	conn, err := d.handshake(ctx, meter, ids)
 	if err != nil {
 		meter.Close()
 		return nil, d.judge(err)
 	}
+	conn.Congestion = congestion
 	return conn, nil
 }
 

@@ -42,13 +42,14 @@ type Door struct {
 // Handshake authenticates a proxy. It owns raw and closes it upon an error,
 // which is a *keyauth.VerifyError when the proxy was not let in.
 func (s *Server) Handshake(ctx context.Context, raw net.Conn, door Door) (*Conn, error) {
-	tune(raw, s.UserTimeout)
+	congestion := tune(raw, s.UserTimeout)
 	meter := link.NewMeter(raw)
 	conn, err := s.handshake(ctx, meter, door)
 	if err != nil {
 		meter.Close()
 		return nil, err
 	}
+	conn.Congestion = congestion
 	return conn, nil
 }
 
