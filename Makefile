@@ -93,9 +93,24 @@ fuzz: ## every fuzz target for FUZZTIME, FUZZJOBS at once
 		then echo "ok   $$0 $$1: $$(grep -o "execs: [0-9]*" <<<"$$out" | tail -1)"; \
 		else printf "FAIL %s %s\n%s\n" "$$0" "$$1" "$$out"; exit 1; fi'
 
+# What benchstat reads: make bench BENCH_COUNT=10 >old.txt, then new.txt, then benchstat old.txt new.txt.
+BENCH_COUNT ?= 1
+
 .PHONY: bench
-bench: ## the benchmarks
-	$(GO) test -run='^$$' -bench=. -benchmem ./...
+bench: ## the benchmarks of wire, session, link and the whole path
+	$(GO) test -run='^$$' -bench=. -benchmem -count=$(BENCH_COUNT) -p 1 ./...
+
+# Ratios within one run, so that a busy machine does not fail it.
+.PHONY: bench-guard
+bench-guard: ## some seconds: complain if the whole path has become half as fast
+	SSHKA_BENCH_GUARD=run $(GO) test -count=1 -timeout=5m -v -run='^TestGuard$$' ./proxy
+
+# Peers that are not installed are left out; docs/performance.md tells more. SSHKA_COMPARE=short
+# takes some minutes; SSHKA_COMPARE_ROUNDS, SSHKA_COMPARE_ONLY and SSHKA_COMPARE_OUT as they say there.
+.PHONY: bench-compare
+bench-compare: ## beside ssh, stunnel, socat and haproxy, into docs/performance.md: three hours (Linux, root)
+	SSHKA_E2E=require SSHKA_COMPARE=$${SSHKA_COMPARE:-1} \
+		$(GO) test -count=1 -timeout=6h -v -run='^TestCompare$$' ./test/
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and shellcheck where it is installed

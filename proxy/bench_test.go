@@ -18,9 +18,10 @@ type path struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 	echo string // a target that echoes
 	sink string // a target that swallows, and answers one byte at the end
+	pour string // a target that sends until it is closed
 }
 
-func newPath(b *testing.B) *path {
+func newPath(b testing.TB) *path {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -50,6 +51,14 @@ func newPath(b *testing.B) *path {
 			io.Copy(io.Discard, c)
 			c.Write([]byte{1})
 		}),
+		pour: listen(func(c *net.TCPConn) {
+			buf := make([]byte, 256<<10)
+			for {
+				if _, err := c.Write(buf); err != nil {
+					return
+				}
+			}
+		}),
 	}
 	key, err := transport.NewRelayKey()
 	if err != nil {
@@ -66,6 +75,7 @@ func newPath(b *testing.B) *path {
 	r, err := relay.New(relay.Config{
 		Transport: &transport.Server{Key: key, Verifier: &keyauth.Verifier{Authorizer: only{public}}},
 		Dialer:    &relay.Dialer{Policy: policy},
+		Limits:    relay.Limits{OpensPerSecond: 1_000_000}, // it is not the limit that BenchmarkOpen measures
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -95,10 +105,10 @@ func newPath(b *testing.B) *path {
 // direct is the same without a proxy, to compare with.
 func (p *path) direct() *path {
 	var d net.Dialer
-	return &path{dial: d.DialContext, echo: p.echo, sink: p.sink}
+	return &path{dial: d.DialContext, echo: p.echo, sink: p.sink, pour: p.pour}
 }
 
-func (p *path) open(b *testing.B, address string) net.Conn {
+func (p *path) open(b testing.TB, address string) net.Conn {
 	b.Helper()
 	c, err := p.dial(b.Context(), "tcp", address)
 	if err != nil {
@@ -116,6 +126,7 @@ func BenchmarkThroughput(b *testing.B) {
 			defer c.Close()
 			buf := make([]byte, 64<<10)
 			b.SetBytes(int64(len(buf)))
+			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := c.Write(buf); err != nil {
 					b.Fatal(err)
@@ -129,6 +140,25 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
+// BenchmarkDownload is one session's bulk, target to client.
+func BenchmarkDownload(b *testing.B) {
+	through := newPath(b)
+	for name, p := range map[string]*path{"direct": through.direct(), "through": through} {
+		b.Run(name, func(b *testing.B) {
+			c := p.open(b, p.pour)
+			defer c.Close()
+			buf := make([]byte, 64<<10)
+			b.SetBytes(int64(len(buf)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := io.ReadFull(c, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkEcho is a keystroke's way there and back on an idle link.
 func BenchmarkEcho(b *testing.B) {
 	through := newPath(b)
@@ -137,6 +167,7 @@ func BenchmarkEcho(b *testing.B) {
 			c := p.open(b, p.echo)
 			defer c.Close()
 			var key [1]byte
+			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := c.Write(key[:]); err != nil {
 					b.Fatal(err)
@@ -154,6 +185,7 @@ func BenchmarkOpen(b *testing.B) {
 	through := newPath(b)
 	for name, p := range map[string]*path{"direct": through.direct(), "through": through} {
 		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				c := p.open(b, p.echo)
 				c.Write([]byte{1})

@@ -18,4 +18,7 @@
 // waits for is an event: a line, a listening port, the end of a process. The only
 // time that passes is the idle time that a test is about, since the timer of a
 // NAT in the kernel is real.
+//
+// TestCompare (compare_linux_test.go and its neighbours) is no test: make
+// bench-compare runs it to measure both programs beside others.
 package test

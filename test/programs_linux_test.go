@@ -118,7 +118,13 @@ func (l *lab) through(t *testing.T, s settings) string {
 // is up and all that it listens on is there, of which the admin address is the last.
 func (l *lab) startDaemon(t *testing.T, s settings) *process {
 	t.Helper()
-	p := l.start(t, client, program(t, "sshka-proxy"), "serve", "--config", l.proxyConfig(s))
+	return l.startDaemonIn(t, client, s)
+}
+
+// startDaemonIn is startDaemon in another namespace.
+func (l *lab) startDaemonIn(t *testing.T, r role, s settings) *process {
+	t.Helper()
+	p := l.start(t, r, program(t, "sshka-proxy"), "serve", "--config", l.proxyConfig(s))
 	p.expectLog(`"msg":"link up"`)
 	p.expectLog(`"for":"metrics and health"`)
 	return p

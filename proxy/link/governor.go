@@ -12,7 +12,10 @@ import (
 // as BBR does (Cardwell et al., ACM Queue 14-5, 2016), in a simpler way.
 const (
 	// minFlight is the least that may be on its way, in bytes.
-	minFlight = 16 << 10
+	minFlight = 8 << 10
+	// startFlight is what may be on its way before anything is known of the line, in
+	// bytes: as much as TCP sends then (RFC 6928). A slow line's queue takes no more.
+	startFlight = 16 << 10
 	// queueTime is how much longer than the least a round trip may take before it
 	// is taken for a queue of ours, or an eighth of that least where it is more. The
 	// peer's receiptTime and a busy processor are in it.
@@ -70,7 +73,7 @@ type mark struct {
 }
 
 func newGovernor() governor {
-	return governor{limit: 4 * minFlight, starting: true, least: math.MaxInt64, lastLeast: math.MaxInt64, roundLeast: math.MaxInt64}
+	return governor{limit: startFlight, starting: true, least: math.MaxInt64, lastLeast: math.MaxInt64, roundLeast: math.MaxInt64}
 }
 
 // room is how many bytes of bulk may leave now.
