@@ -12,10 +12,10 @@ import (
 // as BBR does (Cardwell et al., ACM Queue 14-5, 2016), in a simpler way.
 const (
 	// minFlight is the least that may be on its way, in bytes.
-	minFlight = 8 << 10
+	minFlight = 4 << 10
 	// startFlight is what may be on its way before anything is known of the line, in
 	// bytes: as much as TCP sends then (RFC 6928). A slow line's queue takes no more.
-	startFlight = 16 << 10
+	startFlight = 8 << 10
 	// queueTime is how much longer than the least a round trip may take before it
 	// is taken for a queue of ours, or an eighth of that least where it is more. The
 	// peer's receiptTime and a busy processor are in it.
@@ -189,10 +189,13 @@ func (g *governor) judge(queued time.Duration) {
 }
 
 // target is what the line carries in the least round trip and the slack.
-func (g *governor) target() float64 {
+func (g *governor) target() float64 { return g.rate() * (g.shortest() + g.slack()).Seconds() }
+
+// rate is the line's, in bytes per second, as far as it is known. Zero: not at all.
+func (g *governor) rate() float64 {
 	rate := 0.0
 	for _, r := range g.rates {
 		rate = max(rate, r)
 	}
-	return rate * (g.shortest() + g.slack()).Seconds()
+	return rate
 }

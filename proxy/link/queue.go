@@ -9,8 +9,13 @@ import (
 // echo, a prompt, an acknowledgement.
 const (
 	interactiveWrite = 4 << 10 // of one write
-	interactiveBytes = 32 << 10
 	interactiveTime  = 100 * time.Millisecond
+	// interactiveBytes is the most in that time, on a line whose rate is not known; else
+	// interactiveShare of the line, but leastInteractive at least: what is slow on a
+	// fast line fills a slow one.
+	interactiveBytes = 32 << 10
+	interactiveShare = 0.5
+	leastInteractive = 512
 )
 
 // behaviour tells interactive writers from bulk.
@@ -20,13 +25,13 @@ type behaviour struct {
 }
 
 // interactive counts n more bytes and reports whether the writer is still below
-// the threshold.
-func (b *behaviour) interactive(n int, now time.Duration) bool {
+// most in interactiveTime.
+func (b *behaviour) interactive(n, most int, now time.Duration) bool {
 	if now-b.since > interactiveTime {
 		b.since, b.bytes = now, 0
 	}
 	b.bytes += n
-	return n <= interactiveWrite && b.bytes < interactiveBytes
+	return n <= interactiveWrite && b.bytes < most
 }
 
 // queue is what waits for the link's writer, in order of precedence: control,
@@ -46,7 +51,7 @@ func (q *queue) init(mu *sync.Mutex) { q.wake = sync.NewCond(mu) }
 
 // push lets c's pending Write wait for its turn.
 func (q *queue) push(c *carrier) {
-	if c.interactive(len(c.pending), c.l.meter.now()) {
+	if c.interactive(len(c.pending), c.l.mostInteractive(), c.l.meter.now()) {
 		q.small = append(q.small, c)
 	} else {
 		q.bulk = append(q.bulk, c)

@@ -82,3 +82,13 @@ func (l *Link) bulkRoom() int {
 	}
 	return l.governor.room()
 }
+
+// mostInteractive is how many bytes one writer may write in interactiveTime and not
+// be taken for bulk. The caller holds mu.
+func (l *Link) mostInteractive() int {
+	rate := l.governor.rate()
+	if !l.cfg.Receipts || l.governor.near || rate == 0 {
+		return interactiveBytes
+	}
+	return int(min(max(rate*interactiveTime.Seconds()*interactiveShare, leastInteractive), interactiveBytes))
+}
