@@ -42,6 +42,7 @@ type house struct {
 	uplink   *simnet.Conn   // the proxy's end of the newest link
 	paths    []*simnet.Conn // the proxy's ends of all of them, newest last
 	dials    atomic.Int64   // TCP connections the proxy asked for
+	hung     atomic.Int64   // of them that get no answer now
 	proofs   atomic.Int64   // times the proxy looked for a key
 	reached  atomic.Int64   // times the relay dialled a target
 	ups      atomic.Int64   // links that sessions could use
@@ -218,6 +219,8 @@ func build(t *testing.T, o options) *house {
 				case h.down.Load():
 					return nil, syscall.ECONNREFUSED
 				case o.hang != nil && o.hang(n):
+					h.hung.Add(1)
+					defer h.hung.Add(-1)
 					<-ctx.Done()
 					return nil, ctx.Err()
 				}

@@ -267,6 +267,7 @@ func TestATicketIsWorthNothingWithoutItsLine(t *testing.T) {
 		h.shut.Store(true)
 		h.cut()
 		start := time.Now()
+		c.SetReadDeadline(start.Add(time.Hour))
 		_, err := io.ReadAll(c)
 		var denied *keyauth.DeniedError
 		if !errors.As(err, &denied) || !strings.Contains(err.Error(), "key not authorized") {

@@ -96,7 +96,9 @@ func TestALineThatIsRemovedEndsItsSessionsAndItsLinkWithinSeconds(t *testing.T) 
 		if n := h.ended.Load(); n != 2 {
 			t.Errorf("%d sessions ended at the relay", n)
 		}
-		_, err := h.client.DialContext(t.Context(), "tcp", "10.1.2.3:22")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err := h.client.DialContext(ctx, "tcp", "10.1.2.3:22")
 		if denied, ok := errors.AsType[*keyauth.DeniedError](err); !ok || denied.Code != wire.CodeNotAllowed {
 			t.Errorf("another session: %v", err)
 		}

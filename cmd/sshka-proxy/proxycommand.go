@@ -19,6 +19,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/splice"
+	"github.com/sshka/sshka-proxy/proxy/status"
 	"github.com/sshka/sshka-proxy/proxy/transport"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -52,7 +53,7 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if f.verbose {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		log = slog.New(slog.NewTextHandler(status.Escaped(os.Stderr), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	stdio := inbound.NewStdio(os.Stdin, os.Stdout)
 	ctx, gone := context.WithCancel(ctx)

@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,9 +28,17 @@ const (
 	clientOf   = "INBOUND_TEST_CLIENT_OF"   // the address to connect to
 	clientFrom = "INBOUND_TEST_CLIENT_FROM" // the address to bind before, or ""
 	clientSays = "INBOUND_TEST_CLIENT_SAYS" // if set, what is said before the socket is closed
+	daemonAt   = "INBOUND_TEST_DAEMON_AT"   // if set, the child is a daemon there instead
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(daemonAt); path != "" {
+		if err := beDaemon(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(3)
+		}
+		os.Exit(0)
+	}
 	if address := os.Getenv(clientOf); address != "" {
 		if err := beClient(address); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -45,7 +55,11 @@ func beClient(address string) error {
 	if from := os.Getenv(clientFrom); from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
-	c, err := d.Dial("tcp", address)
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	c, err := d.Dial(network, address)
 	if err != nil {
 		return err
 	}
@@ -66,8 +80,36 @@ func beClient(address string) error {
 	return nil
 }
 
+// beDaemon greets one client, and prints what that says.
+func beDaemon(path string) error {
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	if err := os.Chmod(path, 0o666); err != nil {
+		return err
+	}
+	c, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	_ = writeLine(c, greeting{"1.2.3", "relay.test:7422"})
+	said, _ := io.ReadAll(c)
+	fmt.Printf("%q", said)
+	return nil
+}
+
 // anotherUser runs a client of r with uid, and returns what it heard.
 func anotherUser(t *testing.T, address string, uid uint32, env ...string) string {
+	t.Helper()
+	return childOf(t, uid, append([]string{clientOf + "=" + address}, env...)...)
+}
+
+// childOf runs this test's binary with uid, and returns what it prints.
+func childOf(t *testing.T, uid uint32, env ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be another user")
@@ -81,7 +123,7 @@ func anotherUser(t *testing.T, address string, uid uint32, env ...string) string
 	cmd := exec.CommandContext(t.Context(), "/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{self}
 	cmd.Dir = "/"
-	cmd.Env = append([]string{clientOf + "=" + address, "GORACE=atexit_sleep_ms=0"}, env...)
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -153,6 +195,76 @@ func TestAnotherUserIsRefusedByAForward(t *testing.T) {
 	var other *OtherUserError
 	if err := next(t, r.refused); !errors.As(err, &other) {
 		t.Errorf("%v", err)
+	}
+}
+
+// openSocketDir is a directory that everybody may use.
+func openSocketDir(t *testing.T) string {
+	t.Helper()
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestAnotherUserIsRefusedOnTheSocket: also where the file's mode lets him in.
+func TestAnotherUserIsRefusedOnTheSocket(t *testing.T) {
+	path := filepath.Join(openSocketDir(t), "proxy.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := Socket{Version: "1.2.3", Relay: "relay.test:7422"}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	defer func() {
+		cancel()
+		<-served
+	}()
+	if got := anotherUser(t, path, otherUID); got != `""` {
+		t.Errorf("he heard %s", got)
+	}
+	if got := anotherUser(t, path, 0); !strings.Contains(got, "1.2.3") {
+		t.Errorf("this user heard %s", got)
+	}
+}
+
+// TestAnotherUsersDaemonIsNotTrusted: one that was first at the socket's place would
+// see every session.
+func TestAnotherUsersDaemonIsNotTrusted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	path := filepath.Join(openSocketDir(t), "proxy.sock")
+	said := make(chan string, 1)
+	go func() {
+		defer close(said)
+		said <- childOf(t, otherUID, daemonAt+"="+path)
+	}()
+	d := &Daemon{Path: path, Version: "1.2.3", Relay: "relay.test:7422", Target: "secret.internal:22"}
+	for until := time.Now().Add(patience); ; {
+		_, err := d.Open(t.Context())
+		if errors.Is(err, ErrNoDaemon) && strings.Contains(err.Error(), "another user's") {
+			break
+		}
+		if !errors.Is(err, ErrNoDaemon) || time.Now().After(until) {
+			t.Fatalf("%v", err)
+		}
+		select {
+		case _, running := <-said:
+			if !running {
+				t.FailNow() // it says why
+			}
+		case <-time.After(time.Millisecond): // it is about to listen
+		}
+	}
+	if got := <-said; got != `""` {
+		t.Errorf("it was told %s", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,6 +117,7 @@ type Socket struct {
 	Guests *GuestTrace
 
 	guests guests
+	waits  time.Duration // instead of waitTime; for tests
 }
 
 // ErrDaemonRuns is returned by ListenSocket when another daemon has the socket.
@@ -261,7 +263,7 @@ func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
 func (s *Socket) carrier(ctx context.Context, wait bool, a *answer) (splice.Conn, error) {
 	open, patience := s.Open, linkTime
 	if wait {
-		open, patience = s.Reopen, waitTime
+		open, patience = s.Reopen, cmp.Or(s.waits, waitTime)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,4 +242,61 @@ func FuzzReadLine(f *testing.F) {
 			t.Errorf("%q: %d bytes left", b, r.Len())
 		}
 	})
+}
+
+// TestASessionThatWaitsAsksAgain: as long as the daemon has no link it is told so, and
+// asks again, until there is one; then whoever gives up waiting is told why.
+func TestASessionThatWaitsAsksAgain(t *testing.T) {
+	path := filepath.Join(shortDir(t), "proxy.sock")
+	var asked atomic.Int64
+	s := Socket{
+		Version: "1.2.3", Relay: "relay.test:7422", waits: 10 * time.Millisecond,
+		Open: func(context.Context) (*Carrier, error) { return nil, errors.New("asked as by a new session") },
+		Reopen: func(ctx context.Context) (*Carrier, error) {
+			if asked.Add(1) < 4 {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+			near, far := simnet.Pipe(simnet.Line{})
+			far.Close()
+			return &Carrier{ReadWriteCloser: near, Instance: wire.ID{9}, Window: time.Hour}, nil
+		},
+	}
+	ln, err := ListenSocket(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+
+	d := &Daemon{Path: path, Version: "1.2.3", Relay: "relay.test:7422", Target: "db:22", Session: "0f3c"}
+	c, err := d.Reopen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 4 || c.Instance != (wire.ID{9}) || c.Window != time.Hour {
+		t.Errorf("asked %d times, got %+v", n, c)
+	}
+	c.Close()
+
+	asked.Store(-1 << 60)
+	gone := errors.New("ssh is gone")
+	life, end := context.WithCancelCause(t.Context())
+	go func() {
+		for asked.Load() < -1<<60+3 { // has been told to ask again
+			time.Sleep(time.Millisecond)
+		}
+		end(gone)
+	}()
+	if _, err := d.Reopen(life); !errors.Is(err, gone) {
+		t.Errorf("%v", err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Reopen(t.Context()); !errors.Is(err, ErrNoDaemon) { // and nobody waits for a daemon that is gone
+		t.Errorf("%v", err)
+	}
 }

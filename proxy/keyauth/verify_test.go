@@ -239,7 +239,8 @@ func TestTicketStandsForItsKeyOnThisConnectionOnly(t *testing.T) {
 	if w.Secret == NewWelcome().Secret || w.TicketID == NewWelcome().TicketID {
 		t.Fatal("two tickets are the same")
 	}
-	e := connect(t, relayCert(t))
+	cert := relayCert(t)
+	e := connect(t, cert)
 	owner := Identity{Fingerprint: "SHA256:owner"}
 	v := &Verifier{Authorizer: accept(), Ticket: func(kind wire.TicketKind, id wire.ID, from netip.Addr) (wire.Secret, Identity, bool) {
 		return w.Secret, owner, kind == wire.TicketSession && id == w.TicketID && from == addr
@@ -267,7 +268,8 @@ func TestTicketStandsForItsKeyOnThisConnectionOnly(t *testing.T) {
 	}{
 		"forged":                   {&forged, e.relayBinds},
 		"of another kind":          {&otherKind, e.relayBinds},
-		"on another connection":    {ticket, connect(t, relayCert(t)).relayBinds},
+		"on another connection":    {ticket, connect(t, cert).relayBinds},
+		"on one to another relay":  {ticket, connect(t, relayCert(t)).relayBinds},
 		"for another relay's key":  {ticket, otherRelay},
 		"with an empty connection": {ticket, Binding{}},
 	} {

@@ -47,8 +47,14 @@ func (e *LostError) Error() string {
 	return fmt.Sprintf("link lost (%s): %v", e.Reason, e.Err)
 }
 
-// Unwrap returns the error beneath.
-func (e *LostError) Unwrap() error { return e.Err }
+// Unwrap returns the error beneath, unless that is a violation: one that ends a link
+// is a lost carrier to the sessions on it, and none of theirs (docs/protocol.md §1).
+func (e *LostError) Unwrap() error {
+	if errors.Is(e.Err, wire.ErrProtocol) {
+		return nil
+	}
+	return e.Err
+}
 
 // classify names the reason behind an error of the connection.
 func classify(err error) Reason {

@@ -125,6 +125,36 @@ func TestDialerDialsOnlyAllowedAddressesAndResolvesOnce(t *testing.T) {
 	}
 }
 
+// TestANameIsNotLookedUpTwice: one that means a harmless address when it is judged,
+// and loopback from then on.
+func TestANameIsNotLookedUpTwice(t *testing.T) {
+	d := newTestDialer(t, "*:22", "", nil)
+	lookups := 0
+	d.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
+		if lookups++; lookups > 1 {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		}
+		return []netip.Addr{netip.MustParseAddr("10.9.9.9"), netip.MustParseAddr("10.9.9.10")}, nil
+	}
+	dialled := d.DialContext
+	d.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialled(ctx, network, address)
+		if err == nil && address == "10.9.9.9:22" {
+			c.Close()
+			return nil, refusedErrnos[0] // so that there is reason to try again
+		}
+		return c, err
+	}
+	c, err := d.Dial(t.Context(), wire.Target{Host: "rebind.example", Port: 22})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if got := strings.Join(d.dialled, ","); got != "tcp 10.9.9.9:22,tcp 10.9.9.10:22" || lookups != 1 {
+		t.Errorf("dialled %s after %d look-ups", got, lookups)
+	}
+}
+
 // codeOf returns 0 for no error.
 func codeOf(t *testing.T, err error) wire.Code {
 	t.Helper()

@@ -64,6 +64,23 @@ func TestWhoeverFillsTheLobbyTurnsOutHisOwn(t *testing.T) {
 	})
 }
 
+// TestASlowGuestOutlivesAFlood: who has been there for longest, and came alone, is not
+// the one who goes.
+func TestASlowGuestOutlivesAFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLobby(256, func() {})
+		slow := &caller{from: "198.51.100.1:5000"}
+		s := l.enter(slow)
+		for i := range 10_000 {
+			time.Sleep(time.Millisecond)
+			l.enter(&caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)})
+		}
+		if slow.closed || l.turnedOut(s) {
+			t.Error("turned out for a flood from elsewhere")
+		}
+	})
+}
+
 // TestAStormFromOnePlaceIsNotThrashed: five thousand links come back at once from
 // behind one NAT. Those that are in go on; the others come again.
 func TestAStormFromOnePlaceIsNotThrashed(t *testing.T) {

@@ -13,6 +13,9 @@ const (
 	keyShare = 4
 	// memoryTick is how often a relay looks whether it is over its limit.
 	memoryTick = time.Second
+	// sweepTick is how often it forgets what nobody can ask for any more. Identities
+	// have no bound: an authority may name a new one with every certificate.
+	sweepTick = time.Minute
 	// minVictim is how many bytes of memory a session must hold for its end to be of
 	// use.
 	minVictim = 32 << 10
@@ -80,14 +83,20 @@ func (t *table) victim(account *session.Memory) *held {
 	return victim
 }
 
-// watchMemory evicts while sessions with a carrier hold more than there is.
+// watchMemory evicts while sessions with a carrier hold more than there is, and
+// sweeps.
 func (r *Relay) watchMemory(ctx context.Context) {
 	ticker := time.NewTicker(memoryTick)
 	defer ticker.Stop()
+	sweeper := time.NewTicker(sweepTick)
+	defer sweeper.Stop()
 	for {
 		select {
 		case <-ticker.C:
 			r.held.evict(r.held.memory)
+		case <-sweeper.C:
+			r.held.sweep()
+			r.tickets.sweep()
 		case <-ctx.Done():
 			return
 		}

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// maxTombstones bounds what one key's ended sessions cost. The oldest go first.
+	// maxTombstones bounds what one key's ended sessions cost, and its refusals. The
+	// oldest go first.
 	maxTombstones = 4096
 	// refusalTime is how long a refusal is remembered, should its answer have been
 	// lost: a proxy asks again as soon as it has another link.
@@ -31,7 +32,15 @@ type table struct {
 	live   map[wire.ID]*held
 	owners map[string]*holder // of live, by key
 	dead   map[wire.ID]*tombstone
-	graves map[string][]*tombstone // of dead, by key, the oldest first
+	graves map[plot][]*tombstone // of dead, the oldest first
+}
+
+// plot is where the tombstones of a key lie that stand equally long: so the oldest
+// is the first to go. Refusals, of which a key may ask for thousands, neither wait
+// behind sessions that have ended nor push them out.
+type plot struct {
+	owner    string
+	refusals bool
 }
 
 // holder is a key that holds sessions.
@@ -55,7 +64,7 @@ func newTable(memory int64, hit func(Limit)) *table {
 	return &table{
 		memory: session.NewMemory(memory, nil), hit: hit,
 		live: make(map[wire.ID]*held), owners: make(map[string]*holder),
-		dead: make(map[wire.ID]*tombstone), graves: make(map[string][]*tombstone),
+		dead: make(map[wire.ID]*tombstone), graves: make(map[plot][]*tombstone),
 	}
 }
 
@@ -121,7 +130,7 @@ func (t *table) drop(id wire.ID, refused *wire.Refused) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if h := t.remove(id); h != nil {
-		t.dig(&tombstone{id: id, owner: h.owner, until: time.Now().Add(refusalTime), refused: refused})
+		t.dig(plot{h.owner, true}, &tombstone{id: id, owner: h.owner, until: time.Now().Add(refusalTime), refused: refused})
 	}
 }
 
@@ -167,7 +176,7 @@ func (t *table) bury(id wire.ID, final uint64, err error, window time.Duration) 
 	if h == nil || window <= 0 {
 		return
 	}
-	t.dig(&tombstone{id: id, owner: h.owner, until: time.Now().Add(window), final: final, refused: unclean(err, window)})
+	t.dig(plot{h.owner, false}, &tombstone{id: id, owner: h.owner, until: time.Now().Add(window), final: final, refused: unclean(err, window)})
 }
 
 // unclean is what a proxy is told of a session that ended with err, or nil.
@@ -186,22 +195,40 @@ func unclean(err error, window time.Duration) *wire.Refused {
 	return &wire.Refused{Code: wire.CodeFailed, Message: "the session has ended"}
 }
 
-// dig adds a tombstone, and clears away those of its key that nobody asks for any
+// dig adds a tombstone, and clears away those beside it that nobody asks for any
 // more or that are too many. The caller holds mu.
-func (t *table) dig(d *tombstone) {
-	graves := t.graves[d.owner]
-	for len(graves) > 0 {
-		if asked := !time.Now().After(graves[0].until); asked && len(graves) < maxTombstones {
-			break
-		} else if asked {
+func (t *table) dig(p plot, d *tombstone) {
+	t.clear(p, maxTombstones-1)
+	t.dead[d.id] = d
+	t.graves[p] = append(t.graves[p], d)
+}
+
+// clear leaves at most so many tombstones of p, and none whose time is over. The
+// caller holds mu.
+func (t *table) clear(p plot, most int) {
+	graves, now := t.graves[p], time.Now()
+	for len(graves) > 0 && (len(graves) > most || now.After(graves[0].until)) {
+		if !now.After(graves[0].until) {
 			t.hit(LimitTombstones)
 		}
-		delete(t.dead, graves[0].id)
+		if d := graves[0]; t.dead[d.id] == d { // not of one that came by this id later
+			delete(t.dead, d.id)
+		}
 		graves[0] = nil
 		graves = graves[1:]
 	}
-	t.dead[d.id] = d
-	t.graves[d.owner] = append(graves, d)
+	if t.graves[p] = graves; len(graves) == 0 {
+		delete(t.graves, p)
+	}
+}
+
+// sweep clears away what keys have left that are not used any more.
+func (t *table) sweep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.graves {
+		t.clear(p, maxTombstones)
+	}
 }
 
 // grave returns a session's tombstone while it stands, or nil. The caller holds mu.

@@ -103,6 +103,18 @@ func (t *tickets) makeRoom(owned map[wire.ID]*ticket, now time.Time) {
 	}
 }
 
+// sweep forgets the tickets of keys that are not used any more.
+func (t *tickets) sweep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for _, n := range t.byID {
+		if t.expired(n, now) {
+			t.remove(n)
+		}
+	}
+}
+
 func (t *tickets) expired(n *ticket, now time.Time) bool {
 	return n.links == 0 && now.Sub(n.used) > t.keep
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,4 +103,27 @@ func TestWithoutAWindowThereAreNoTickets(t *testing.T) {
 	if w.Secret != (wire.Secret{}) || len(tk.byID) != 0 {
 		t.Error("a ticket that is worth nothing")
 	}
+}
+
+// TestTicketsOfKeysThatAreGoneAreForgotten: an authority may name a new identity with
+// every certificate.
+func TestTicketsOfKeysThatAreGoneAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tk := newTickets(time.Hour, func(Limit) {})
+		stays, _ := comeIn(tk, "stays", nil)
+		for i := range 1000 {
+			_, ended := comeIn(tk, "CA id "+strconv.Itoa(i), nil)
+			ended(false)
+		}
+		time.Sleep(59 * time.Minute)
+		tk.sweep()
+		if n := len(tk.byID); n != 1001 {
+			t.Errorf("%d tickets within the window", n)
+		}
+		time.Sleep(2 * time.Minute)
+		tk.sweep()
+		if len(tk.byID) != 1 || len(tk.owners) != 1 || !known(tk, stays) {
+			t.Errorf("%d tickets of %d keys beyond the window", len(tk.byID), len(tk.owners))
+		}
+	})
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/nettest"
 
@@ -280,6 +282,19 @@ func TestEarlyDataTravelsWithTheOpen(t *testing.T) {
 	got := make([]byte, len(data))
 	if _, err := io.ReadFull(relay, got); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatPeersSayHarmsNoTerminal: a person reads it on stderr, in ssh's terminal.
+func TestWhatPeersSayHarmsNoTerminal(t *testing.T) {
+	const evil = "no\x1b[2J \a\u009b2J\r\nsshka-proxy: all is well \u202exe.p"
+	for _, err := range []error{
+		&RefusedError{Refused: wire.Refused{Code: wire.CodeRefused, Message: evil}},
+		&ResetError{Code: wire.CodeProtocol, Message: evil},
+	} {
+		if i := strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%T: %q", err, err.Error())
+		}
 	}
 }
 

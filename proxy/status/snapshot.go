@@ -157,11 +157,12 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// WriteJSON writes s for a program, indented, and a newline.
+// WriteJSON writes s for a program, indented, and a newline. Where it ends on a
+// terminal all the same, nothing in it harms that.
 func (s *Snapshot) WriteJSON(w io.Writer) error {
 	c := *s
 	c.Links, c.Sessions = sorted(s)
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(Escaped(w))
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(&c)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // at is the moment of every snapshot here.
@@ -96,6 +97,27 @@ func TestWhatPeersSayHarmsNoTerminal(t *testing.T) {
 	s.Links = nil
 	if got := written(t, s); strings.ContainsAny(got, "\x1b\a\r\t\u202e") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestJSONHarmsNoTerminal: and means what it meant.
+func TestJSONHarmsNoTerminal(t *testing.T) {
+	for _, evil := range []string{
+		"\x1b]0;title\a\n\r\tx", "\u009b2J", "\x7f", "a\u202ebc", "\u2028", "\u200b", "\U000e0001tag", "\U0010ffff", "bücher 🙂 \" \\ <a>",
+	} {
+		s := full()
+		s.Relay, s.Links[0].Agent, s.LastError = evil, evil, &LastError{Target: evil, Text: evil}
+		var b bytes.Buffer
+		if err := s.WriteJSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.IndexFunc(b.String(), func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }); i >= 0 {
+			t.Errorf("%q: %q", evil, b.String()[i:min(i+10, b.Len())])
+		}
+		var back Snapshot
+		if err := json.Unmarshal(b.Bytes(), &back); err != nil || back.Relay != evil || back.LastError.Text != evil {
+			t.Errorf("%q came back as %q, %v", evil, back.Relay, err)
+		}
 	}
 }
 

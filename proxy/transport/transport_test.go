@@ -1,10 +1,13 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -218,6 +221,40 @@ func TestNothingIsSignedForAWrongKey(t *testing.T) {
 	}
 }
 
+// TestTheBindingNamesTheRelay: over the same connection another relay's key makes
+// another binding, which is the documented one.
+func TestTheBindingNamesTheRelay(t *testing.T) {
+	g := newGround(t)
+	c, err := g.dialer.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.wg.Wait()
+	defer g.serverEnd.Close()
+	defer c.Close()
+	state := c.ConnectionState()
+	other, err := NewRelayKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exporters [][32]byte
+	for _, cert := range []*x509.Certificate{state.PeerCertificates[0], other.cert.Leaf} {
+		b, err := binding(&state, cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spki := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		want, err := state.ExportKeyingMaterial("EXPORTER-sshka-proxy-auth-v1", spki[:], 32)
+		if err != nil || b.Relay != spki || !bytes.Equal(b.Exporter[:], want) {
+			t.Errorf("%+v, want %x: %v", b, want, err)
+		}
+		exporters = append(exporters, b.Exporter)
+	}
+	if exporters[0] == exporters[1] {
+		t.Error("a proof for one relay is good for another")
+	}
+}
+
 func TestOtherServersAreNotRelays(t *testing.T) {
 	key, err := NewRelayKey()
 	if err != nil {
@@ -260,29 +297,6 @@ func TestOtherServersAreNotRelays(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestATrickleDoesNotExtendTheHandshake(t *testing.T) {
-	simnet.Bubble(t, func(t *testing.T) {
-		g := newGround(t)
-		a, b := simnet.Pipe(simnet.Line{})
-		start := time.Now()
-		g.wg.Go(func() { _, g.serverErr = g.server.Handshake(context.Background(), b, Door{}) })
-		for { // one byte of a plausible record each second
-			if _, err := a.Write([]byte{0x16}); err != nil {
-				break
-			}
-			time.Sleep(time.Second)
-			if time.Since(start) > time.Hour {
-				t.Fatal("still waiting")
-			}
-		}
-		g.wg.Wait()
-		if d := time.Since(start); d > DefaultHandshakeTimeout+2*time.Second {
-			t.Errorf("took %v", d)
-		}
-		a.Close()
-	})
 }
 
 func TestSilentRelayIsGivenUpInTime(t *testing.T) {

@@ -91,6 +91,26 @@ func TestOversizeIsRefusedByTheHeaderAlone(t *testing.T) {
 	try(Header{0x99, 1<<24 - 1})
 }
 
+// TestAStrangerIsHeardWithinHisBounds: before anybody is authenticated, what is no
+// message of the handshake is refused by its header, as is what is too long for one.
+func TestAStrangerIsHeardWithinHisBounds(t *testing.T) {
+	zeros := make([]byte, 1<<17)
+	for typ := range 1 << 8 {
+		for _, length := range []int{0, 1, MaxControl, MaxHandshake, MaxHandshake + 1, MaxFrame - HeaderSize} {
+			h := Header{Type(typ), length}
+			r := &tracked{Reader: bytes.NewReader(append(AppendHeader(nil, h), zeros...))}
+			m, err := ReadHandshake(r)
+			late := h.Type >= TypeBeat && !h.Type.Skippable()
+			switch {
+			case (late || length > MaxHandshake) && r.n != HeaderSize:
+				t.Errorf("%s of %d bytes: %d bytes were read", h.Type, length, r.n)
+			case (late || length > MaxHandshake) && !errors.Is(err, ErrProtocol), m != nil && m.Type() >= TypeBeat:
+				t.Errorf("%s of %d bytes: %v, %v", h.Type, length, m, err)
+			}
+		}
+	}
+}
+
 func TestHeadersSurvive(t *testing.T) {
 	for _, h := range []Header{{TypeBeat, 0}, {TypeBeat, 255}, {TypeData, 256}, {TypeData, 65520}, {0x80, 65532}, {0xff, 1}} {
 		b := AppendHeader([]byte("before"), h)
