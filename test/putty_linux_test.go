@@ -29,6 +29,21 @@ func puttyProxy(method string) settings {
 	}
 }
 
+// puttyWays are the ways of PuTTY to its host: by the daemon, or by a command of its own.
+func (l *lab) puttyWays(t *testing.T) map[string]settings {
+	t.Helper()
+	return map[string]settings{
+		"socks4a": puttyProxy(puttySOCKS4),
+		"socks5":  puttyProxy(puttySOCKS5),
+		"http":    puttyProxy(puttyHTTP),
+		"command": {
+			"ProxyMethod":        puttyCommand,
+			"ProxyTelnetCommand": program(t, "sshka-proxy") + " --config " + l.proxyConfig(nil) + " %host %port",
+			"ProxyDNS":           "2",
+		},
+	}
+}
+
 // savePuTTY saves a session as PuTTY does, with the lab's keys and no keepalives.
 func (l *lab) savePuTTY(t *testing.T, name string, s settings) {
 	t.Helper()
@@ -63,16 +78,7 @@ func TestPuTTYThroughTheProxySurvivesIdling(t *testing.T) {
 	needTools(t, "plink", "puttygen")
 	l := newSOCKSLab(t, nil)
 	l.puttyKey(t)
-	for name, s := range map[string]settings{
-		"socks4a": puttyProxy(puttySOCKS4),
-		"socks5":  puttyProxy(puttySOCKS5),
-		"http":    puttyProxy(puttyHTTP),
-		"command": {
-			"ProxyMethod":        puttyCommand,
-			"ProxyTelnetCommand": program(t, "sshka-proxy") + " --config " + l.proxyConfig(nil) + " %host %port",
-			"ProxyDNS":           "2",
-		},
-	} {
+	for name, s := range l.puttyWays(t) {
 		l.savePuTTY(t, name, s)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,21 +130,27 @@ func TestBarePuTTYDiesOfIdling(t *testing.T) {
 	}
 }
 
-func TestPSFTPAndPSCPThroughSOCKSArriveIntact(t *testing.T) {
+func TestPSFTPAndPSCPArriveIntact(t *testing.T) {
 	t.Parallel()
 	needTools(t, "psftp", "pscp", "puttygen")
 	l := newSOCKSLab(t, nil)
 	l.puttyKey(t)
-	l.savePuTTY(t, "files", puttyProxy(puttySOCKS5))
-	want := l.randomFile(t, "sent", socksSize)
-	batch := l.write("batch", fmt.Sprintf("put %s %s\nget %[2]s %s\nquit\n", l.path("sent"), l.path("up"), l.path("down")))
-	p := l.start(t, client, "psftp", "-batch", "-b", batch, "files")
-	p.waitWithin(bulkPatience, 0)
-	p = l.start(t, client, "pscp", "-batch", "-q", l.path("sent"), "files:"+l.path("copy"))
-	p.waitWithin(bulkPatience, 0)
-	for _, name := range []string{"up", "down", "copy"} {
-		if got := sum(t, l.path(name)); got != want {
-			t.Errorf("%s: the file that arrived differs", name)
-		}
+	const size = 3_000_001
+	want := l.randomFile(t, "sent", size)
+	for name, s := range l.puttyWays(t) {
+		l.savePuTTY(t, name, s)
+		t.Run(name, func(t *testing.T) {
+			up, down, copied := l.path("up."+name), l.path("down."+name), l.path("copied."+name)
+			batch := l.write("batch."+name, fmt.Sprintf("put %s %s\nget %[2]s %s\nquit\n", l.path("sent"), up, down))
+			p := l.start(t, client, "psftp", "-batch", "-b", batch, name)
+			p.waitWithin(bulkPatience, 0)
+			p = l.start(t, client, "pscp", "-batch", "-q", l.path("sent"), name+":"+copied)
+			p.waitWithin(bulkPatience, 0)
+			for _, file := range []string{up, down, copied} {
+				if got := sum(t, file); got != want {
+					t.Errorf("%s: the file that arrived differs", file)
+				}
+			}
+		})
 	}
 }

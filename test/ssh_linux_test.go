@@ -48,7 +48,13 @@ Host *
 // hostPrint returns the fingerprint of the sshds' key, SHA256:….
 func (l *lab) hostPrint(t *testing.T) string {
 	t.Helper()
-	line, err := os.ReadFile(l.path("host.pub"))
+	return l.printOf(t, "host.pub")
+}
+
+// printOf returns the fingerprint of a public key.
+func (l *lab) printOf(t *testing.T, file string) string {
+	t.Helper()
+	line, err := os.ReadFile(l.path(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +66,8 @@ func (l *lab) hostPrint(t *testing.T) string {
 }
 
 // startSSHD runs an sshd on port 22 of addresses that lets the lab's user in as
-// root and keeps nothing alive.
-func (l *lab) startSSHD(r role, addresses ...string) {
+// root and keeps nothing alive. Several may run in one place.
+func (l *lab) startSSHD(r role, addresses ...string) *process {
 	l.t.Helper()
 	l.check(os.MkdirAll("/run/sshd", 0o755)) // sshd refuses to start without its empty directory
 	config := fmt.Sprintf(`
@@ -88,7 +94,10 @@ Subsystem sftp internal-sftp
 	}
 	config += listen.String()
 	p := l.start(l.t, r, sshdPath, "-D", "-e", "-f", l.write("sshd_config_"+string(r), config))
-	l.waitListening(p, r, 22)
+	for _, address := range addresses {
+		p.expectLog("Server listening on " + address + " port 22.")
+	}
+	return p
 }
 
 // ssh starts OpenSSH in the client's namespace with the lab's configuration.

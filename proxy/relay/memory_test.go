@@ -16,7 +16,7 @@ import (
 // and the relay sees that by itself, within seconds. It takes no more than it needs.
 func TestSleepersGiveWayWithoutAnOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &Relay{held: newTable(2 << 20, func(Limit) {}), tickets: newTickets(0, func(Limit) {})}
+		r := &Relay{held: newTable(2<<20, func(Limit) {}), tickets: newTickets(0, func(Limit) {})}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { r.watchMemory(ctx) })
@@ -77,7 +77,7 @@ func TestSleepersGiveWayWithoutAnOpen(t *testing.T) {
 // TestTheRelaySweepsByItself: once a minute.
 func TestTheRelaySweepsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &Relay{held: newTable(1 << 20, func(Limit) {}), tickets: newTickets(time.Hour, func(Limit) {})}
+		r := &Relay{held: newTable(1<<20, func(Limit) {}), tickets: newTickets(time.Hour, func(Limit) {})}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { r.watchMemory(ctx) })

@@ -42,7 +42,7 @@ func (t *table) stand(first, n int) (standing int) {
 // same key's sessions that have ended, whose proxies may be asleep.
 func TestAFloodOfRefusalsLeavesTheGravesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tb := newTable(1 << 20, func(Limit) {})
+		tb := newTable(1<<20, func(Limit) {})
 		tb.lay("flood", 0, 100, nil)
 		tb.lay("other", 1000, 100, nil)
 		tb.lay("other", 2000, 100, &wire.Refused{Code: wire.CodeRefused})
@@ -69,7 +69,7 @@ func TestAFloodOfRefusalsLeavesTheGravesAlone(t *testing.T) {
 // stays for a day; and those of keys that nobody uses any more.
 func TestTombstonesGoInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tb := newTable(1 << 20, func(Limit) {})
+		tb := newTable(1<<20, func(Limit) {})
 		refused := &wire.Refused{Code: wire.CodeRefused}
 		tb.lay("a", 0, 1, nil)
 		tb.lay("a", 100, 50, refused)
@@ -95,7 +95,7 @@ func TestTombstonesGoInTime(t *testing.T) {
 // when the second one stands.
 func TestAnIdThatCameBackKeepsItsGrave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tb := newTable(1 << 20, func(Limit) {})
+		tb := newTable(1<<20, func(Limit) {})
 		tb.lay("a", 1, 1, &wire.Refused{Code: wire.CodeRefused})
 		time.Sleep(refusalTime + time.Second)
 		tb.lay("b", 1, 1, nil)
