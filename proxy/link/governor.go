@@ -23,10 +23,12 @@ const (
 	// nearTime is the round trip of a path that is not governed: what a busy processor
 	// adds to it looks like a queue, and cuts would feed on each other.
 	nearTime = 3 * time.Millisecond
-	// growth is of the limit, in a round without a queue; probe is how far beyond the
-	// target.
+	// growth is of the limit, in a round without a queue, and how far beyond the target
+	// while the line is not full; probe is how far when it is.
 	growth = 1.25
-	probe  = 1.15
+	// startGrowth is of the limit in a round at the start, until there is a queue: TCP's.
+	startGrowth = 2
+	probe       = 1.15
 	// badRounds is how many rounds with a queue make a cut: one may be noise.
 	badRounds = 2
 	// minTime is for how long the least round trip is believed. After that the
@@ -44,7 +46,7 @@ type governor struct {
 	limit         float64
 	near          bool // a round trip was once shorter than nearTime
 	limited       bool // something waited for room in this round
-	starting      bool // doubles every round until there is a queue
+	starting      bool // grows fast until there is a queue
 
 	marks []mark // when which byte left, the oldest first
 
@@ -58,6 +60,7 @@ type governor struct {
 	roundFrom  uint64        // what had arrived by then
 	roundLeast time.Duration // the shortest round trip in it
 	bad        int
+	faster     bool // more arrived in the last round than in any before
 
 	rates [rateRounds]float64 // bytes per second, of the last rounds
 	round int
@@ -152,8 +155,11 @@ func (g *governor) slack() time.Duration { return max(g.shortest()/8, queueTime)
 // endRound judges what one round trip's worth of bytes has shown.
 func (g *governor) endRound(now time.Duration) {
 	took := now - g.roundStart
+	g.faster = false
 	if g.roundStart > 0 && took > 0 && g.limited {
-		g.rates[g.round%rateRounds] = float64(g.arrived-g.roundFrom) / took.Seconds()
+		rate := float64(g.arrived-g.roundFrom) / took.Seconds()
+		g.faster = rate > growth*g.rate()
+		g.rates[g.round%rateRounds] = rate
 		g.round++
 	}
 	if g.roundLeast != math.MaxInt64 {
@@ -170,6 +176,8 @@ func (g *governor) judge(queued time.Duration) {
 	slack := g.slack()
 	switch {
 	case g.drain:
+	case queued > slack && g.starting && g.faster:
+		// More was sent and more has arrived: that is no full line, but noise.
 	case queued > slack:
 		if g.bad++; g.bad < badRounds && !g.starting {
 			return
@@ -179,12 +187,16 @@ func (g *governor) judge(queued time.Duration) {
 	case !g.limited: // nobody wanted more
 		g.bad = 0
 	case g.starting:
-		g.limit *= 2
+		g.limit *= startGrowth
 	default:
 		// Beyond the target only a little, to see whether the line has become faster:
 		// then the target follows.
 		g.bad = 0
-		g.limit = max(min(growth*g.limit, probe*g.target()), minFlight)
+		beyond := probe
+		if queued < slack/2 {
+			beyond = growth
+		}
+		g.limit = max(min(growth*g.limit, beyond*g.target()), minFlight)
 	}
 }
 
