@@ -14,7 +14,8 @@ const (
 	// minFlight is the least that may be on its way, in bytes.
 	minFlight = 4 << 10
 	// startFlight is what may be on its way before anything is known of the line, in
-	// bytes: as much as TCP sends then (RFC 6928). A slow line's queue takes no more.
+	// bytes: less than TCP itself would send (RFC 6928), since a slow line's queue is
+	// short and there may be several links.
 	startFlight = 8 << 10
 	// queueTime is how much longer than the least a round trip may take before it
 	// is taken for a queue of ours, or an eighth of that least where it is more. The
@@ -26,9 +27,9 @@ const (
 	// growth is of the limit, in a round without a queue, and how far beyond the target
 	// while the line is not full; probe is how far when it is.
 	growth = 1.25
+	probe  = 1.15
 	// startGrowth is of the limit in a round at the start, until there is a queue: TCP's.
 	startGrowth = 2
-	probe       = 1.15
 	// badRounds is how many rounds with a queue make a cut: one may be noise.
 	badRounds = 2
 	// minTime is for how long the least round trip is believed. After that the
