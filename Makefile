@@ -7,9 +7,17 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # How long each fuzz target runs, and how many run at once with one worker each.
 FUZZTIME ?= 30s
 FUZZJOBS ?= 2
-# The systems that the programs are built for.
-SYSTEMS  ?= linux darwin windows freebsd
-MACHINES ?= amd64 arm64
+# The systems that the programs are built for. arm is ARMv7.
+SYSTEMS  ?= linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/amd64 darwin/arm64 \
+            windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64
+# And the machines that there are Linux packages for.
+MACHINES ?= amd64 arm64 arm riscv64
+
+# A tag's version, else the one that stands in the source. Every file of a release is as
+# old as its commit.
+VERSION           ?= $(or $(patsubst v%,%,$(shell git describe --tags --exact-match --match 'v*' 2>/dev/null)),$(shell sed -n 's/^var Version = "\(.*\)"/\1/p' proxy/version.go))
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+RELEASE           := GO='$(GO)' VERSION='$(VERSION)' SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' deploy/packages/build
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,7 +30,7 @@ help: ## this list
 
 .PHONY: build
 build: ## both programs, static, into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X github.com/sshka/sshka-proxy/proxy.Version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: example
 example: ## copy config.example.yaml's part of the proxy to where init embeds it
@@ -112,10 +120,12 @@ bench-compare: ## beside ssh, stunnel, socat and haproxy, into docs/performance.
 	SSHKA_E2E=require SSHKA_COMPARE=$${SSHKA_COMPARE:-1} \
 		$(GO) test -count=1 -timeout=6h -v -run='^TestCompare$$' ./test/
 
+SCRIPTS := .ci/run $(wildcard cmd/sshka-proxy/remote/*.sh) deploy/packages/build $(wildcard deploy/packages/deb/* deploy/packages/rpm/* deploy/packages/apk/*)
+
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and shellcheck where it is installed
 	$(GO) run $(GOLANGCI) run ./...
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run cmd/sshka-proxy/remote/*.sh; else echo "shellcheck is not installed: scripts are not checked"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); else echo "shellcheck is not installed: $(SCRIPTS) are not checked"; fi
 
 .PHONY: format
 format: ## rewrite every file as lint wants it
@@ -126,13 +136,32 @@ tidy: ## complain if go.mod or go.sum is not as it should be
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 
+# With the flags of a release, so that make dist finds all of it compiled.
 .PHONY: cross
 cross: ## vet everything and build the programs for every system
-	@for os in $(SYSTEMS); do for arch in $(MACHINES); do \
-		echo "$$os/$$arch"; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) vet ./...; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/...; \
-	done; done
+	@for system in $(SYSTEMS); do \
+		echo "$$system"; \
+		export CGO_ENABLED=0 GOOS=$${system%/*} GOARCH=$${system#*/} GOARM=7; \
+		$(GO) vet -trimpath -buildvcs=false ./...; \
+		$(GO) build -trimpath -buildvcs=false -o /dev/null ./cmd/...; \
+	done
+
+.PHONY: dist
+dist: ## an archive for every system into dist/, with SHA256SUMS; the same bytes every time
+	@rm -rf dist
+	@$(RELEASE) archives $(SYSTEMS)
+	@$(RELEASE) sums
+
+.PHONY: packages
+packages: ## deb, rpm and apk into dist/, beside what is there
+	@rm -f dist/build/shared/done
+	@$(RELEASE) packages $(MACHINES)
+	@$(RELEASE) sums
+
+.PHONY: images
+images: ## what deploy/container's Containerfiles copy, into dist/container
+	@rm -f dist/build/shared/done
+	@$(RELEASE) images $(MACHINES)
 
 .PHONY: ci
 ci: ## everything, as the build server does

@@ -18,11 +18,12 @@ import (
 const (
 	module = "github.com/sshka/sshka-proxy/"
 	simnet = "proxy/internal/simnet"
-	// The root package stands above all others, commands stand above it and
-	// end-to-end tests above the commands.
+	// The root package stands above all others, what the commands share above it, then
+	// the commands and at last the end-to-end tests.
 	rootFloor    = 99
-	commandFloor = 100
-	testFloor    = 101
+	sharedFloor  = 100
+	commandFloor = 101
+	testFloor    = 102
 )
 
 // owners are the only packages that may import a module.
@@ -57,6 +58,8 @@ type house map[string]int
 // floor is where a package of this module stands. The name is its folder.
 func (h house) floor(pkg string) (int, bool) {
 	switch {
+	case strings.HasPrefix(pkg, "cmd/internal/"):
+		return sharedFloor, true
 	case strings.HasPrefix(pkg, "cmd/"):
 		return commandFloor, true
 	case strings.HasPrefix(pkg, "test/"), pkg == "test":
@@ -183,6 +186,8 @@ func TestTheRulesCanBeBroken(t *testing.T) {
 		{"cmd/sshka-proxy", module + "proxy", false, ""},
 		{"cmd/sshka-proxy", module + "proxy/relay", false, ""},
 		{"cmd/sshka-proxy", module + "cmd/sshka-relay", false, "both stand"},
+		{"cmd/sshka-proxy", module + "cmd/internal/manual", false, ""},
+		{"cmd/internal/manual", module + "cmd/sshka-relay", false, "is above"},
 		{"test", module + "cmd/sshka-relay", true, ""},
 		{"proxy/wire", "encoding/binary", false, ""},
 	} {

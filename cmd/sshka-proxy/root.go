@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/manual"
 	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/config"
 )
@@ -46,6 +47,7 @@ func run(args []string, u *ui) int {
 	fs.Usage = func() {}
 	f.define(fs)
 	switch err := fs.Parse(args); {
+	case completing(args): // of what looks like a port: sshka-proxy 10<TAB>
 	case errors.Is(err, pflag.ErrHelp): // cobra's is better
 	case err != nil:
 		if len(args) > 0 && isPort(args[len(args)-1]) { // a ProxyCommand with a mistake
@@ -117,6 +119,7 @@ func command(u *ui) *cobra.Command {
 	root.SetErr(u.err)
 	f.define(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	complete(root)
 	noOperands := func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usageError{fmt.Errorf("%q: no operands are wanted", args[0])}
@@ -139,7 +142,7 @@ func command(u *ui) *cobra.Command {
 			return demo(cmd.Context(), cmd.OutOrStdout(), time.Second)
 		},
 	})
-	root.AddCommand(statusCommand(&f, u, noOperands), checkCommand(&f, u), initCommand(&f, u))
+	root.AddCommand(statusCommand(&f, u, noOperands), checkCommand(&f, u), initCommand(&f, u), manual.Command(manualPage))
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/manual"
 	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -64,6 +65,9 @@ func command(u *ui) *cobra.Command {
 	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml)")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	root.Flags().BoolVar(&f.version, "version", false, "print the version")
+	// Nothing wants the name of a file but --config.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails without such a flag
 	none := func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usageError{fmt.Errorf("%q: no operands are wanted", args[0])}
@@ -85,6 +89,7 @@ func command(u *ui) *cobra.Command {
 			Use: "check", Short: "Look for mistakes in the configuration, the key and authorized_keys", Args: none,
 			RunE: func(_ *cobra.Command, _ []string) error { return check(&f, u) },
 		},
+		manual.Command(manualPage),
 	)
 	return root
 }

@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 )
 
@@ -59,7 +58,7 @@ func newRelayKey(private crypto.Signer) (*RelayKey, error) {
 
 // LoadRelayKey reads a key from a PEM file (PKCS #8, RFC 5958), as openssl
 // genpkey -algorithm ed25519 writes it too. A file that others can read is
-// refused, as ssh refuses one. The error matches fs.ErrNotExist when there is
+// refused, as ssh refuses one, but for root's that a group may read. The error matches fs.ErrNotExist when there is
 // none.
 func LoadRelayKey(path string) (*RelayKey, error) {
 	f, err := os.Open(path)
@@ -71,7 +70,7 @@ func LoadRelayKey(path string) (*RelayKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read relay key: %w", err)
 	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+	if !closedToOthers(info) {
 		return nil, fmt.Errorf("read relay key: %s can be read by others (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	const most = 16 << 10
