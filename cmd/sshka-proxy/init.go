@@ -155,7 +155,7 @@ func (i *initialiser) resolve(ctx context.Context) error {
 func (i *initialiser) configure() (written bool, err error) {
 	path, exists := i.configPath()
 	if path == "" {
-		return false, usageError{errors.New("init: neither $XDG_CONFIG_HOME nor $HOME is set; name the file: --config FILE")}
+		return false, usageError{errors.New("init: there is no place for your configuration, since $HOME (on Windows %APPDATA%) is not set; name the file: --config FILE")}
 	}
 	if !exists {
 		if err := writeConfig(path, i.to.relay); err != nil {
@@ -192,7 +192,7 @@ func (i *initialiser) configPath() (path string, exists bool) {
 			return path, false
 		}
 	}
-	path = userConfig(i.env)
+	path = config.UserConfig(i.env)
 	_, err := os.Lstat(path)
 	return path, path != "" && !errors.Is(err, os.ErrNotExist)
 }
@@ -200,7 +200,7 @@ func (i *initialiser) configPath() (path string, exists bool) {
 // forUs tells whether a file that nobody named is this user's, or names the relay: a
 // system's configuration for another relay is no reason to have none of one's own.
 func (i *initialiser) forUs(path string) bool {
-	if path == userConfig(i.env) {
+	if path == config.UserConfig(i.env) {
 		return true
 	}
 	file, err := config.Load(path, i.env)

@@ -50,19 +50,6 @@ func configFor(relay string) string {
 	return text.String()
 }
 
-// userConfig is the user's own configuration, "" where there is no place for it.
-func userConfig(env func(string) string) string {
-	dir := env("XDG_CONFIG_HOME")
-	if !filepath.IsAbs(dir) { // as the XDG base directory specification wants it
-		home := env("HOME")
-		if home == "" {
-			return ""
-		}
-		dir = filepath.Join(home, ".config")
-	}
-	return filepath.Join(dir, "sshka", "config.yaml")
-}
-
 // writeConfig writes the configuration for a relay to path, 0600, whole or not at
 // all, and never over another file.
 func writeConfig(path, relay string) error {

@@ -136,6 +136,31 @@ func TestTheBlocksOfInit(t *testing.T) {
 	}
 }
 
+// TestTheTaskOfTheDocumentationIsThatOfInit: the lines of docs/clients.md.
+func TestTheTaskOfTheDocumentationIsThatOfInit(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("paths are others")
+	}
+	page, err := os.ReadFile("../../docs/clients.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for line := range strings.Lines((&blocks{program: "/Program Files/sshka/sshka-proxy.exe"}).windowsLines()) {
+		if !strings.HasPrefix(line, "schtasks ") {
+			continue
+		}
+		lines++
+		line = strings.ReplaceAll(line, "/Program Files/sshka/", `C:\Program Files\sshka\`)
+		if !strings.Contains(string(page), "    "+line) {
+			t.Errorf("docs/clients.md has no line\n    %s", line)
+		}
+	}
+	if lines != 2 {
+		t.Errorf("init prints %d lines for schtasks", lines)
+	}
+}
+
 func TestTheHostsOfABlockAreWhatIsAllowed(t *testing.T) {
 	got := hostPatterns([]string{"localhost:22", "*:22", "10.0.0.0/8:22", "[fd00::/8]:22", "*.corp:22-23", "db?:*"})
 	if strings.Join(got, " ") != "*.corp db?" {

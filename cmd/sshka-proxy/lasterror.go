@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/status"
 )
 
@@ -18,16 +19,7 @@ const maxLastError = 1 << 10
 
 // lastErrorFile is where the last error of a ProxyCommand is kept. The environment
 // is read through env, as by os.Getenv. Empty: nowhere.
-func lastErrorFile(env func(string) string) string {
-	dir := env("XDG_STATE_HOME")
-	if !filepath.IsAbs(dir) { // as the XDG base directory specification wants it
-		if dir = env("HOME"); dir == "" {
-			return ""
-		}
-		dir = filepath.Join(dir, ".local", "state")
-	}
-	return filepath.Join(dir, "sshka", "last_error")
-}
+func lastErrorFile(env func(string) string) string { return config.UserState(env, "last_error") }
 
 // keepLastError keeps the error of this ProxyCommand in the place of the last one,
 // for status. Where that fails nobody is told: there is an error already.

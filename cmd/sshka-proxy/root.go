@@ -28,7 +28,7 @@ type flags struct {
 }
 
 func (f *flags) define(fs *pflag.FlagSet) {
-	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml)")
+	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml; on Windows %APPDATA%\\sshka\\config.yaml)")
 	fs.StringVar(&f.relay, "relay", "", "relay to use, `HOST[:PORT]` or \"direct\" (default: $SSHKA_RELAY, then the configuration)")
 	fs.DurationVar(&f.interval, "interval", 0, "longest silence on the link before a beat, e.g. 20s; 0s turns beats off")
 	fs.BoolVar(&f.fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass yes); needs a running daemon")

@@ -62,7 +62,7 @@ func command(u *ui) *cobra.Command {
 	root.SetErr(u.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fs := root.PersistentFlags()
-	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml)")
+	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml; on Windows %APPDATA%\\sshka\\config.yaml)")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	root.Flags().BoolVar(&f.version, "version", false, "print the version")
 	// Nothing wants the name of a file but --config.

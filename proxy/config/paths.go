@@ -9,13 +9,12 @@ import (
 )
 
 // Find returns the configuration file to read: explicit (from --config), else
-// $SSHKA_CONFIG, else the first that exists of
-// $XDG_CONFIG_HOME/sshka/config.yaml (~/.config where unset) and
+// $SSHKA_CONFIG, else the first that exists of UserConfig and, but for Windows,
 // /etc/sshka/config.yaml, else "". The environment is read through env, as by
 // os.Getenv. A file that was named is returned whether it exists or not: that
 // it does not is an error to report, not a reason to read another.
 func Find(explicit string, env func(string) string) string {
-	return find(explicit, env, "/etc/sshka", func(path string) bool {
+	return find(explicit, env, systemDir(windows), func(path string) bool {
 		_, err := os.Stat(path)
 		return err == nil // a directory closed to this user is not meant for this user
 	})
@@ -28,28 +27,22 @@ func find(explicit string, env func(string) string, system string, exists func(s
 	if path := env("SSHKA_CONFIG"); path != "" {
 		return path
 	}
-	user := env("XDG_CONFIG_HOME")
-	if !filepath.IsAbs(user) { // as the XDG base directory specification wants it
-		user = ""
-		if home := env("HOME"); home != "" {
-			user = filepath.Join(home, ".config")
-		}
-	}
-	if user != "" {
-		if path := filepath.Join(user, "sshka", "config.yaml"); exists(path) {
+	for _, path := range []string{UserConfig(env), in(system, "config.yaml")} {
+		if path != "" && exists(path) {
 			return path
 		}
-	}
-	if path := filepath.Join(system, "config.yaml"); exists(path) {
-		return path
 	}
 	return ""
 }
 
 // expandPath replaces ~/, $HOME and $XDG_RUNTIME_DIR at the start of a path.
 // Anything else that looks like a variable is an error: it would become the
-// name of a file.
+// name of a file. On Windows the home is %USERPROFILE%, and ~\ is as good as ~/.
 func expandPath(path string, env func(string) string) (string, error) {
+	return expandPathOn(windows, path, env)
+}
+
+func expandPathOn(windows bool, path string, env func(string) string) (string, error) {
 	const allowed = "only ~/, $HOME and $XDG_RUNTIME_DIR at the start of a path are replaced"
 	if path == "" {
 		return "", errors.New("is empty; name a file")
@@ -57,8 +50,15 @@ func expandPath(path string, env func(string) string) (string, error) {
 	if strings.ContainsAny(path, "\x00\n\r") {
 		return "", fmt.Errorf("%q is not a path; write it in one line", path)
 	}
-	first, rest, _ := strings.Cut(path, "/")
-	if strings.Contains(rest, "$") || strings.HasPrefix(first, "~") && (first != "~" || path == first) {
+	separators := "/"
+	if windows {
+		separators = `/\`
+	}
+	first, rest := path, ""
+	if i := strings.IndexAny(path, separators); i >= 0 {
+		first, rest = path[:i], path[i+1:]
+	}
+	if strings.Contains(rest, "$") && !windows || strings.HasPrefix(first, "~") && (first != "~" || path == first) {
 		return "", fmt.Errorf("%q: %s", path, allowed)
 	}
 	var variable string
@@ -73,7 +73,13 @@ func expandPath(path string, env func(string) string) (string, error) {
 		return path, nil
 	}
 	dir := env(variable)
+	if variable == "HOME" {
+		dir = homeDir(env, windows)
+	}
 	if dir == "" {
+		if windows && variable == "HOME" {
+			return "", fmt.Errorf("%q needs %%USERPROFILE%%, which is not set; write the whole path", path)
+		}
 		return "", fmt.Errorf("%q needs $%s, which is not set; write the whole path", path, variable)
 	}
 	return filepath.Join(dir, rest), nil
@@ -81,15 +87,22 @@ func expandPath(path string, env func(string) string) (string, error) {
 
 // expandDefaults does the same for the defaults of keys that the file does not
 // give. Where the variable is not set, as for a relay that is a system service,
-// nobody asked for these files: they are left out.
+// nobody asked for these files: they are left out. On Windows what this program
+// remembers is in one place.
 func expandDefaults(f *File, env func(string) string) {
 	if _, given := f.positions["proxy.known_relays"]; !given {
 		f.Proxy.KnownRelays, _ = expandPath(f.Proxy.KnownRelays, env)
+		if windows {
+			f.Proxy.KnownRelays = UserState(env, "known_relays")
+		}
 	}
 	if !f.Given("proxy.socket") {
 		var err error
 		if f.Proxy.Socket, err = expandPath(defaultSocket, env); err != nil {
 			f.Proxy.Socket, _ = expandPath(fallbackSocket, env)
+		}
+		if windows {
+			f.Proxy.Socket = UserState(env, "proxy.sock")
 		}
 	}
 	if _, given := f.positions["proxy.identity"]; given {

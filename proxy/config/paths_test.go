@@ -79,3 +79,44 @@ func TestOnlyThreeThingsExpand(t *testing.T) {
 		}
 	}
 }
+
+func TestWindowsHasPlacesOfItsOwn(t *testing.T) {
+	env := func(k string) string {
+		return map[string]string{
+			"HOME": "/c/Users/me", "USERPROFILE": `C:\Users\me`, "APPDATA": `C:\Users\me\AppData\Roaming`, "LOCALAPPDATA": `C:\Users\me\AppData\Local`,
+			"XDG_CONFIG_HOME": "/xdg", "XDG_STATE_HOME": "/xdg",
+		}[k]
+	}
+	slashes := func(path string) string { return strings.ReplaceAll(path, `\`, "/") }
+	if got := slashes(userDir(env, true, "APPDATA", "XDG_CONFIG_HOME", ".config")); got != "C:/Users/me/AppData/Roaming/sshka" {
+		t.Errorf("configuration in %s", got)
+	}
+	if got := slashes(userDir(env, true, "LOCALAPPDATA", "XDG_STATE_HOME", ".local/state")); got != "C:/Users/me/AppData/Local/sshka" {
+		t.Errorf("state in %s", got)
+	}
+	for path, want := range map[string]string{
+		"~/.ssh/id_ed25519": "C:/Users/me/.ssh/id_ed25519",
+		`~\.ssh\id_rsa`:     "C:/Users/me/.ssh/id_rsa",
+		"$HOME/a":           "C:/Users/me/a",
+		`C:\keys\$me\id`:    "C:/keys/$me/id", // as shares are called
+	} {
+		if got, err := expandPathOn(true, path, env); err != nil || slashes(got) != want {
+			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
+		}
+	}
+	none := func(string) string { return "" }
+	for _, path := range []string{`~me\a`, `$USER\a`, "$XDG_RUNTIME_DIR/a"} {
+		if got, err := expandPathOn(true, path, env); err == nil {
+			t.Errorf("%q: accepted as %q", path, got)
+		}
+	}
+	if _, err := expandPathOn(true, "~/a", none); err == nil || !strings.Contains(err.Error(), "needs %USERPROFILE%") {
+		t.Errorf("%v", err)
+	}
+	if got := userDir(none, true, "APPDATA", "XDG_CONFIG_HOME", ".config"); got != "" {
+		t.Errorf("%q without a profile", got)
+	}
+	if got := systemDir(true); got != "" {
+		t.Errorf("%s is anybody's to write", got)
+	}
+}

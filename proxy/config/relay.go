@@ -34,15 +34,17 @@ func (f *File) Places(env func(string) string, root bool) (Places, error) {
 	r := &f.Relay
 	service := env("STATE_DIRECTORY")
 	p := Places{State: r.State, Key: r.Key, AuthorizedKeys: r.AuthorizedKeys, System: service != "" || root}
-	home := func(path string) string { return filepath.Join(env("HOME"), path) }
+	home := homeDir(env, windows)
 	if p.State == "" {
 		switch {
 		case service != "":
 			p.State = service
 		case root:
 			p.State = "/var/lib/sshka"
-		case env("HOME") != "":
-			p.State = home(".local/state/sshka")
+		case windows && env("LOCALAPPDATA") != "":
+			p.State = UserState(env, "")
+		case home != "":
+			p.State = filepath.Join(home, ".local/state/sshka")
 		case p.Key == "":
 			return p, f.Errorf("relay.state", "is not set and $HOME is neither; name a directory")
 		}
@@ -57,8 +59,8 @@ func (f *File) Places(env func(string) string, root bool) (Places, error) {
 		switch {
 		case p.System:
 			p.AuthorizedKeys = "/etc/sshka/authorized_keys"
-		case env("HOME") != "":
-			p.AuthorizedKeys = home(".ssh/authorized_keys")
+		case home != "":
+			p.AuthorizedKeys = filepath.Join(home, ".ssh/authorized_keys")
 		default:
 			return p, f.Errorf("relay.authorized_keys", "is not set and $HOME is neither; name a file")
 		}

@@ -80,7 +80,15 @@ func (d *Daemon) carrier(ctx context.Context, wait bool) (*Carrier, error) {
 // carries it, for a program that takes it over. No byte of it has been read.
 func (d *Daemon) Dial(ctx context.Context) (*net.UnixConn, error) {
 	c, _, err := d.ask(ctx, request{Request: requestDial, PID: os.Getpid(), Target: d.Target})
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errors.New("only a unix socket's connection can be passed on")
+	}
+	return unix, nil
 }
 
 // RequestError is what the daemon answered to a request.
@@ -91,19 +99,17 @@ func (e *RequestError) Error() string { return e.Message }
 // Is makes a RequestError match ErrNoDaemon.
 func (e *RequestError) Is(target error) bool { return target == ErrNoDaemon }
 
-func (d *Daemon) ask(ctx context.Context, req request) (*net.UnixConn, answer, error) {
+func (d *Daemon) ask(ctx context.Context, req request) (localConn, answer, error) {
 	var a answer
 	if d.Path == "" {
 		return nil, a, ErrNoDaemon
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", d.Path)
+	c, err := dialLocal(ctx, d.Path)
 	if err != nil {
 		return nil, a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
-	c, ok := conn.(*net.UnixConn)
-	if !ok || !sameUser(c) {
-		conn.Close()
+	if unix, ok := c.(*net.UnixConn); ok && !sameUser(unix) {
+		c.Close()
 		return nil, a, fmt.Errorf("%w: %s is another user's", ErrNoDaemon, d.Path)
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })

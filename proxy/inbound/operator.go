@@ -44,7 +44,7 @@ func (s *Control) Serve(ctx context.Context, ln net.Listener) error {
 	return serveSocket(ctx, ln, s.Log, s.serve)
 }
 
-func (s *Control) serve(ctx context.Context, c *net.UnixConn) error {
+func (s *Control) serve(ctx context.Context, c localConn) error {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	_ = c.SetDeadline(time.Now().Add(socketTime))
@@ -159,9 +159,9 @@ func (o *Operator) request(ctx context.Context, req request, take func(answer, n
 func (o *Operator) talk(ctx context.Context, do func(greeting, net.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, operatorTime)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", o.Path)
+	conn, err := dialLocal(ctx, o.Path)
 	switch {
-	case o.Path == "", errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+	case o.Path == "", errors.Is(err, fs.ErrNotExist), isAny(err, refusedErrnos), errors.Is(err, syscall.ENOTDIR):
 		return ErrNotRunning
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is another user's: ask as that user or as root", o.Path)
@@ -170,7 +170,7 @@ func (o *Operator) talk(ctx context.Context, do func(greeting, net.Conn) error) 
 	}
 	defer conn.Close()
 	// Root asks whom it likes; nobody else takes another user's word.
-	if c, ok := conn.(*net.UnixConn); !ok || !sameUser(c) && os.Geteuid() != 0 {
+	if c, ok := conn.(*net.UnixConn); ok && !sameUser(c) && os.Geteuid() != 0 {
 		return fmt.Errorf("%s is another user's: ask as that user or as root", o.Path)
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()

@@ -3,7 +3,6 @@ package inbound
 import (
 	"errors"
 	"net"
-	"slices"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -22,17 +21,14 @@ func refusalCode(err error) wire.Code {
 	var refusal Refusal
 	var dns *net.DNSError
 	var timeout net.Error
-	isAny := func(errnos []error) bool {
-		return slices.ContainsFunc(errnos, func(e error) bool { return errors.Is(err, e) })
-	}
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.RefusalCode()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return wire.CodeNoSuchHost
-	case isAny(refusedErrnos):
+	case isAny(err, refusedErrnos):
 		return wire.CodeRefused
-	case isAny(unreachableErrnos):
+	case isAny(err, unreachableErrnos):
 		return wire.CodeUnreachable
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return wire.CodeTimeout

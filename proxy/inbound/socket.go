@@ -8,11 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -21,7 +18,8 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
-// The daemon's unix socket: a line of JSON each way, then bytes.
+// The daemon's unix socket, or what stands for it (loopback.go): a line of JSON each
+// way, then bytes.
 //
 //	daemon ─▶ client   {"version":"1.0.0","relay":"relay.example.com:7422"}
 //	client ─▶ daemon   {"request":"carrier","pid":4711,"target":"db:22","session":"0f3c…"}
@@ -120,44 +118,6 @@ type Socket struct {
 	waits  time.Duration // instead of waitTime; for tests
 }
 
-// ErrDaemonRuns is returned by ListenSocket when another daemon has the socket.
-var ErrDaemonRuns = errors.New("a daemon is running already")
-
-// ListenSocket listens on the unix socket at path, 0600 in a directory of 0700
-// that it makes. What a daemon that was killed left there is removed.
-func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the socket's directory: %w", err)
-	}
-	if err := checkSocketDir(dir); err != nil {
-		return nil, err
-	}
-	dialer := net.Dialer{Timeout: time.Second}
-	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("%w: it serves %s", ErrDaemonRuns, path)
-	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("%s is there and is no socket", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove the old socket: %w", err)
-		}
-	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		ln.Close()
-		return nil, fmt.Errorf("close the socket to others: %w", err)
-	}
-	return ln, nil
-}
-
 // Serve answers clients until ctx is done, and returns when all of them have
 // left. It closes ln.
 func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
@@ -167,7 +127,7 @@ func (s *Socket) Serve(ctx context.Context, ln net.Listener) error {
 
 // serveSocket lets serve answer everybody who comes to ln and may, until ctx is
 // done, and returns when all of them have left. It closes ln.
-func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve func(context.Context, *net.UnixConn) error) error {
+func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve func(context.Context, localConn) error) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -192,8 +152,8 @@ func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve f
 			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
 			continue
 		}
-		c, ok := conn.(*net.UnixConn)
-		if !ok || !sameUser(c) {
+		c, ok := conn.(localConn)
+		if unix, is := conn.(*net.UnixConn); !ok || is && !sameUser(unix) {
 			log.Warn("refused another user on the socket")
 			conn.Close()
 			continue
@@ -202,6 +162,11 @@ func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve f
 		case room <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-room }()
+				if err := admit(ctx, ln, c); err != nil {
+					log.Warn("refused on the local channel", "error", err)
+					c.Close()
+					return
+				}
 				if err := serve(ctx, c); err != nil {
 					log.Debug("client on the socket", "error", err)
 				}
@@ -213,8 +178,18 @@ func serveSocket(ctx context.Context, ln net.Listener, log *slog.Logger, serve f
 	}
 }
 
+// admit lets a client in for whom its coming does not speak.
+func admit(ctx context.Context, ln net.Listener, c localConn) error {
+	l, ok := ln.(*loopbackListener)
+	if !ok {
+		return nil
+	}
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	return l.port.admit(c)
+}
+
 // serve answers one client.
-func (s *Socket) serve(ctx context.Context, c *net.UnixConn) error {
+func (s *Socket) serve(ctx context.Context, c localConn) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -15,7 +14,7 @@ import (
 // waits for a person, to let go.
 func askAgent[T any](ctx context.Context, socket string, do func(agent.ExtendedAgent) (T, error)) (T, error) {
 	var none T
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	conn, err := dialAgent(ctx, socket)
 	if err != nil {
 		return none, fmt.Errorf("connect to ssh-agent: %w", err)
 	}

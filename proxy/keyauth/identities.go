@@ -24,8 +24,9 @@ type Sources struct {
 	// path of a private key. A path that ends in .pub names a key that the agent
 	// holds.
 	List []string
-	// AgentSocket is the path of the agent's socket, as in $SSH_AUTH_SOCK. Empty:
-	// there is no agent. The agent signs for every key it holds, even where List
+	// AgentSocket is the path of the agent's socket, as in $SSH_AUTH_SOCK; on Windows
+	// a named pipe's too. Empty: there is no agent, but on Windows those of OpenSSH and
+	// PuTTY, where they run. The agent signs for every key it holds, even where List
 	// names only the file.
 	AgentSocket string
 	// Explicit tells that a person wrote List, so that whatever it names and is
@@ -98,7 +99,7 @@ func (e *NoKeysError) Unwrap() []error { return append([]error{ErrNoKeys}, e.Pro
 // waited for.
 func Load(ctx context.Context, s Sources) (*Identities, error) {
 	l := loader{Sources: s, ids: new(Identities)}
-	if err := l.askAgent(ctx); err != nil {
+	if err := l.askAgents(ctx); err != nil {
 		return nil, err
 	}
 	for _, entry := range s.List {
@@ -148,33 +149,51 @@ func (ids *Identities) Offer() *wire.Offer {
 type loader struct {
 	Sources
 	ids   *Identities
-	agent []*agent.Key
+	agent []agentKey
 	size  int // of the OFFER's body, without its first byte
 	left  int // keys that found no room
 }
 
+// agentKey is a key, and the agent that holds it.
+type agentKey struct {
+	*agent.Key
+	socket string
+}
+
 func (l *loader) problem(err error) { l.ids.problems = append(l.ids.problems, err) }
 
-// askAgent fills l.agent. An agent that cannot be asked is a problem only where
-// its keys are wanted.
-func (l *loader) askAgent(ctx context.Context) error {
+// askAgents fills l.agent. An agent that cannot be asked is a problem only where
+// its keys are wanted, and one that the system may have and does not run is none.
+func (l *loader) askAgents(ctx context.Context) error {
 	wanted := slices.Contains(l.List, FromAgent)
-	if l.AgentSocket == "" {
-		if wanted && l.Explicit {
-			l.problem(errors.New("no ssh-agent: SSH_AUTH_SOCK is not set"))
-		}
-		return nil
+	named := l.AgentSocket != ""
+	sockets := []string{l.AgentSocket}
+	if !named {
+		sockets = systemAgents()
 	}
-	keys, err := listAgent(ctx, l.AgentSocket)
+	running, failed := false, false
+	for _, socket := range sockets {
+		keys, err := listAgent(ctx, socket)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return fmt.Errorf("list ssh keys: %w", err)
+		case !named && errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil && wanted:
+			l.problem(err)
+		}
+		running, failed = true, failed || err != nil
+		for _, k := range keys {
+			l.agent = append(l.agent, agentKey{k, socket})
+		}
+	}
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("list ssh keys: %w", err)
-	case err != nil && wanted:
-		l.problem(err)
-	case wanted && l.Explicit && len(keys) == 0:
+	case !wanted || !l.Explicit:
+	case !running:
+		l.problem(errors.New(noAgent))
+	case len(l.agent) == 0 && !failed:
 		l.problem(errors.New("ssh-agent holds no keys: add one (ssh-add)"))
 	}
-	l.agent = keys
 	return nil
 }
 
@@ -184,8 +203,8 @@ func (l *loader) addAgent() {
 	}
 }
 
-func (l *loader) byAgent(k *agent.Key, source string) key {
-	return key{blob: k.Blob, source: source, note: k.Comment, signer: agentSigner{l.AgentSocket, k}}
+func (l *loader) byAgent(k agentKey, source string) key {
+	return key{blob: k.Blob, source: source, note: k.Comment, signer: agentSigner{k.socket, k.Key}}
 }
 
 // addFile adds the key of a private key file, or tells why it cannot.
@@ -197,6 +216,7 @@ func (l *loader) addFile(path string) error {
 	}
 	priv, err := readPrivateKey(path)
 	encrypted, isEncrypted := errors.AsType[*ssh.PassphraseMissingError](err)
+	putty, isPutty := errors.AsType[*puttyKeyError](err)
 	switch {
 	case err == nil:
 		blob := priv.PublicKey().Marshal()
@@ -212,6 +232,8 @@ func (l *loader) addFile(path string) error {
 			}
 			return fmt.Errorf("no ssh key %s", path)
 		})
+	case isPutty && putty.public != nil && l.addIfAgent(putty.public.Marshal()):
+		return nil
 	case isEncrypted && encrypted.PublicKey != nil:
 		if blob := encrypted.PublicKey.Marshal(); l.addIfAgent(blob) {
 			l.addCertificate(path, blob)

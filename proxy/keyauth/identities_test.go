@@ -172,14 +172,14 @@ func TestUnusableKeyFilesAreToldApart(t *testing.T) {
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
 	dir := privateDir(t)
-	ppk, junk, huge, open := dir+"/ppk", dir+"/junk", dir+"/huge", writeKey(t, generate(t, "ed25519"), "")
+	ppk, junk, huge, open := dir+"/key.ppk", dir+"/junk", dir+"/huge", writeKey(t, generate(t, "ed25519"), "")
 	writeFile(t, ppk, "PuTTY-User-Key-File-3: ssh-ed25519\n", 0o600)
 	writeFile(t, junk, "junk", 0o600)
 	writeFile(t, huge, strings.Repeat("x", maxKeyFile+1), 0o600)
 	shortPath := writeKey(t, short, "")
 
 	cases := map[string]string{
-		ppk:       ppk + " is in PuTTY's format: convert it (puttygen " + ppk + " -O private-openssh)",
+		ppk:       ppk + " is a PuTTY key: load it into Pageant, or puttygen " + ppk + " -O private-openssh -o " + dir + "/key",
 		junk:      "read private key " + junk + ": ssh: no key found",
 		huge:      huge + " is larger than a key: over 65536 bytes",
 		dir:       dir + " is not a regular file",

@@ -28,7 +28,7 @@ func readPrivateKey(path string) (ssh.Signer, error) {
 		return nil, err
 	}
 	if bytes.HasPrefix(text, []byte("PuTTY-User-Key-File")) {
-		return nil, fmt.Errorf("%s is in PuTTY's format: convert it (puttygen %s -O private-openssh)", path, path)
+		return nil, &puttyKeyError{path, puttyPublic(text)}
 	}
 	if block, _ := pem.Decode(text); block != nil && block.Type == "ENCRYPTED PRIVATE KEY" {
 		return nil, &ssh.PassphraseMissingError{}
