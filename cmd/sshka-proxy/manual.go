@@ -15,6 +15,7 @@ func manualPage() manual.Page {
 			"serve [flags]",
 			"status [--json] [--watch]",
 			"check [HOST [PORT]] [--json]",
+			"init [USER@]HOST [flags]",
 			"demo",
 		},
 		Chapters: []manual.Chapter{

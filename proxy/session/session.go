@@ -212,38 +212,6 @@ func (s *Session) Err() error {
 	return s.m.failure
 }
 
-// Stats are counters of one end of a session.
-type Stats struct {
-	Sent     uint64 // bytes the application wrote
-	Received uint64 // bytes stored for the application
-	Acked    uint64 // bytes of Sent that the peer has stored
-	Carriers uint64 // carriers so far
-	Held     uint64 // bytes of Sent that are kept until the peer has stored them
-	Memory   uint64 // bytes of memory for Held, and for those not read by the application
-	Opened   bool   // the target was reached
-	Attached bool   // bytes flow over a carrier now
-}
-
-// Stats returns the counters so far.
-func (s *Session) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stats()
-}
-
-func (s *Session) stats() Stats {
-	return Stats{
-		Sent:     s.m.out.end,
-		Received: s.m.in.end,
-		Acked:    min(s.m.una, s.m.out.end),
-		Carriers: s.generation,
-		Held:     uint64(s.m.out.len()),
-		Memory:   uint64(s.m.out.charged + s.m.in.charged),
-		Opened:   s.opened,
-		Attached: s.opened && s.newest != nil && !s.newest.hello && !s.newest.left,
-	}
-}
-
 // Read reads what the peer's application wrote. It returns io.EOF after a clean
 // end, and after a reset its reason, once everything that came before was read.
 func (s *Session) Read(p []byte) (int, error) {
@@ -537,67 +505,4 @@ func (s *Session) wake() {
 	s.reader.Broadcast()
 	s.writer.Broadcast()
 	s.kick()
-}
-
-// Addr names an end of a session.
-type Addr string
-
-// Network is "sshka".
-func (Addr) Network() string { return "sshka" }
-
-// String returns the name.
-func (a Addr) String() string { return string(a) }
-
-// LocalAddr names the session.
-func (s *Session) LocalAddr() net.Addr { return Addr(s.id.String()) }
-
-// RemoteAddr is the target.
-func (s *Session) RemoteAddr() net.Addr { return Addr(s.target.String()) }
-
-// SetDeadline sets both deadlines (net.Conn).
-func (s *Session) SetDeadline(t time.Time) error {
-	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
-}
-
-// SetReadDeadline bounds Read; the zero time is no bound.
-func (s *Session) SetReadDeadline(t time.Time) error {
-	return s.setDeadline(&s.readDeadline, s.reader, t)
-}
-
-// SetWriteDeadline bounds Write; the zero time is no bound.
-func (s *Session) SetWriteDeadline(t time.Time) error {
-	return s.setDeadline(&s.writeDeadline, s.writer, t)
-}
-
-func (s *Session) setDeadline(d *deadline, c *sync.Cond, t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
-	}
-	d.set(t, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c.Broadcast()
-	})
-	c.Broadcast()
-	return nil
-}
-
-// deadline wakes a waiter when its time has come.
-type deadline struct {
-	at    time.Time
-	timer *time.Timer
-}
-
-func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
-
-func (d *deadline) set(t time.Time, wake func()) {
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
-	if d.at = t; !t.IsZero() {
-		d.timer = time.AfterFunc(time.Until(t), wake)
-	}
 }

@@ -38,3 +38,35 @@ func (s *Session) Snapshot() status.Session {
 	v.Since = status.Seconds(now.Sub(since))
 	return v
 }
+
+// Stats are counters of one end of a session.
+type Stats struct {
+	Sent     uint64 // bytes the application wrote
+	Received uint64 // bytes stored for the application
+	Acked    uint64 // bytes of Sent that the peer has stored
+	Carriers uint64 // carriers so far
+	Held     uint64 // bytes of Sent that are kept until the peer has stored them
+	Memory   uint64 // bytes of memory for Held, and for those not read by the application
+	Opened   bool   // the target was reached
+	Attached bool   // bytes flow over a carrier now
+}
+
+// Stats returns the counters so far.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats()
+}
+
+func (s *Session) stats() Stats {
+	return Stats{
+		Sent:     s.m.out.end,
+		Received: s.m.in.end,
+		Acked:    min(s.m.una, s.m.out.end),
+		Carriers: s.generation,
+		Held:     uint64(s.m.out.len()),
+		Memory:   uint64(s.m.out.charged + s.m.in.charged),
+		Opened:   s.opened,
+		Attached: s.opened && s.newest != nil && !s.newest.hello && !s.newest.left,
+	}
+}
