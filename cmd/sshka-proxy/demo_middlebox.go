@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -161,8 +163,10 @@ func (m *middlebox) forward(f *flow, moves int, from, to net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
-			if tcp, ok := to.(*net.TCPConn); ok {
+			if tcp, ok := to.(*net.TCPConn); ok && errors.Is(err, io.EOF) {
 				_ = tcp.CloseWrite()
+			} else { // an RST, cut's too, is one on the other side
+				reset(to)
 			}
 			return
 		}
