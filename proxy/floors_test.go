@@ -58,6 +58,8 @@ type house map[string]int
 // floor is where a package of this module stands. The name is its folder.
 func (h house) floor(pkg string) (int, bool) {
 	switch {
+	case pkg == "deploy": // files, no code
+		return 0, true
 	case strings.HasPrefix(pkg, "cmd/internal/"):
 		return sharedFloor, true
 	case strings.HasPrefix(pkg, "cmd/"):

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/sshka/sshka-proxy/proxy"
 )
 
 // maxProgram bounds the file that is sent, in bytes: a program, not an image by mistake.
@@ -24,24 +26,28 @@ func relayBinary(named, system, machine, self string) (string, error) {
 		return "", errors.New("this kind of system is not known; build sshka-relay for it and name it: --relay-binary FILE")
 	}
 	dir := filepath.Dir(self)
-	var candidates []string
-	if system == runtime.GOOS && machine == runtime.GOARCH {
-		candidates = append(candidates, filepath.Join(dir, "sshka-relay"+filepath.Ext(self)))
+	candidates := []string{
+		filepath.Join(dir, "..", "dist", "build", system+"_"+machine, "sshka-relay"), // make dist
+		filepath.Join(dir, "..", archiveName(system, machine), "sshka-relay"),        // an archive unpacked beside this one
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "dist"), filepath.Join(dir, "..", "dist")} {
-		for _, sep := range []string{"_", "-"} {
-			candidates = append(candidates,
-				filepath.Join(d, "sshka-relay"+sep+system+sep+machine),
-				filepath.Join(d, system+sep+machine, "sshka-relay"))
-		}
+	if system == runtime.GOOS && machine == runtime.GOARCH {
+		candidates = append([]string{filepath.Join(dir, "sshka-relay"+filepath.Ext(self))}, candidates...)
 	}
 	for _, c := range candidates {
 		if info, err := os.Stat(c); err == nil && info.Mode().IsRegular() {
 			return filepath.Clean(c), nil
 		}
 	}
-	return "", fmt.Errorf("there is no sshka-relay for %[1]s/%[2]s beside %[3]s; build one (CGO_ENABLED=0 GOOS=%[1]s GOARCH=%[2]s go build ./cmd/sshka-relay) "+
-		"and name it: --relay-binary FILE", system, machine, self)
+	return "", fmt.Errorf("there is no sshka-relay for %[1]s/%[2]s beside %[3]s; take that of %[4]s.tar.gz, or build one "+
+		"(CGO_ENABLED=0 GOOS=%[1]s GOARCH=%[2]s go build ./cmd/sshka-relay), and name it: --relay-binary FILE", system, machine, self, archiveName(system, machine))
+}
+
+// archiveName is what make dist calls the archive for a system, and the folder in it.
+func archiveName(system, machine string) string {
+	if machine == "arm" {
+		machine = "armv7"
+	}
+	return fmt.Sprintf("sshka-proxy_%s_%s_%s", proxy.Version, system, machine)
 }
 
 // send copies a program over there in the place of a mode, and returns its version. It

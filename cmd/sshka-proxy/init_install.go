@@ -20,6 +20,12 @@ const (
 	modeSystem = "system"
 )
 
+// How long a relay stays that does not stay for good, as start.sh says it.
+const (
+	untilLogout = "until logout"
+	untilReboot = "until reboot"
+)
+
 // steps is how many there are.
 const steps = 7
 
@@ -189,30 +195,39 @@ func (n *installation) start(ctx context.Context) (string, error) {
 	if n.there.runs {
 		return "the relay runs", nil
 	}
-	manager, unit := "none", "none"
+	manager := "none"
 	switch {
 	case n.mode == modeSystem:
-		manager, unit = modeSystem, systemUnit
+		manager = modeSystem
 	case n.there.manager:
-		manager, unit = modeUser, userUnit
+		manager = modeUser
 	}
-	said, err := n.remote.run(ctx, "start", map[string]string{"place": n.there.place, "manager": manager, "unit": unit})
+	said, err := n.remote.run(ctx, "start", map[string]string{"place": n.there.place, "manager": manager, "unit": relayUnit(n.mode)})
 	if err != nil {
 		return "", err
 	}
 	n.done = append(n.done, "the relay, which runs")
-	text := "the relay runs"
-	if manager != "none" {
+	text, stays := "the relay runs", said.first("stays")
+	if manager != "none" && stays != untilReboot {
 		text += " as a unit of systemd"
 		if said.first("unit") == "kept" {
 			text += ", which was there"
 		}
 	}
-	switch said.first("stays") {
-	case "until logout":
-		text += fmt.Sprintf("; it ends when %s logs out: sudo loginctl enable-linger %s", n.there.user, n.there.user)
-	case "until reboot":
+	if said.has("by_sudo") {
+		text += fmt.Sprintf("; sudo has switched on lingering for %s, so that it does without a login", n.there.user)
+	}
+	// What ends it at a logout or a reboot is that units of a user need a login where
+	// the user may not linger (loginctl(1)).
+	toStay := fmt.Sprintf("sudo loginctl enable-linger %s && systemctl --user enable sshka-relay", n.there.user)
+	switch stays {
+	case untilLogout:
+		text += fmt.Sprintf("; it ends when %s logs out; to keep it, run there: %s", n.there.user, toStay)
+	case untilReboot:
 		text += ", without a service manager: it does not come back after a reboot"
+		if manager == modeUser {
+			text += "; if it is to, run there: " + toStay
+		}
 	}
 	return text, nil
 }

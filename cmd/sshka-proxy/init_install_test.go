@@ -73,7 +73,7 @@ func newOtherSide(t *testing.T) *otherSide {
 		"bin/setsid": "#!/bin/sh\nexec \"$@\"\n",
 		"bin/systemctl": "#!/bin/sh\nprintf '%s\\n' \"$*\" >>\"$FAKE_DIR/systemctl\"\ncase $* in *enable*)\n" +
 			"[ \"$FAKE\" != nounit ] || { echo 'Failed to connect to bus' >&2; exit 1; }\ntouch \"$FAKE_DIR/running\" ;; esac\n",
-		"bin/loginctl": "#!/bin/sh\n[ -e \"$FAKE_DIR/polkit\" ]\n",
+		"bin/loginctl": "#!/bin/sh\n[ \"$*\" = \"$(cat \"$FAKE_DIR/polkit\")\" ]\n", // what it allows
 	} {
 		s.write(name, text)
 	}
@@ -181,8 +181,8 @@ func TestInitSaysWhatIsInTheWay(t *testing.T) {
 				s.options.binary = ""
 				s.write("bin/uname", "#!/bin/sh\ncase $1 in -s) echo Linux ;; -m) echo riscv64 ;; esac\n")
 			},
-			want: "init, 2/7, the relay's program: there is no sshka-relay for linux/riscv64 beside SELF; build one " +
-				"(CGO_ENABLED=0 GOOS=linux GOARCH=riscv64 go build ./cmd/sshka-relay) and name it: --relay-binary FILE" + nothing,
+			want: "init, 2/7, the relay's program: there is no sshka-relay for linux/riscv64 beside SELF; take that of " +
+				"sshka-proxy_" + proxy.Version + "_linux_riscv64.tar.gz, or build one (CGO_ENABLED=0 GOOS=linux GOARCH=riscv64 go build ./cmd/sshka-relay), and name it: --relay-binary FILE" + nothing,
 		},
 		{
 			name: "an unknown machine", before: func(s *otherSide) {
@@ -262,6 +262,39 @@ func TestInitSaysWhatIsInTheWay(t *testing.T) {
 	}
 }
 
+// TestInitFindsTheRelaysProgram: beside its own, or where make dist and its archives
+// put one for another machine.
+func TestInitFindsTheRelaysProgram(t *testing.T) {
+	other := "arm"
+	if runtime.GOARCH == other {
+		other = "arm64"
+	}
+	for _, tt := range []struct{ system, machine, self, there string }{
+		{runtime.GOOS, runtime.GOARCH, "bin/sshka-proxy", "bin/sshka-relay"},
+		{"plan9", other, "bin/sshka-proxy", "dist/build/plan9_" + other + "/sshka-relay"},
+		{"plan9", other, "sshka-proxy_x/sshka-proxy", archiveName("plan9", other) + "/sshka-relay"},
+	} {
+		dir := t.TempDir()
+		want := filepath.Join(dir, filepath.FromSlash(tt.there))
+		if err := os.MkdirAll(filepath.Dir(want), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		self := filepath.Join(dir, filepath.FromSlash(tt.self))
+		if got, err := relayBinary("", tt.system, tt.machine, self); err == nil {
+			t.Errorf("found %s where there is none", got)
+		}
+		if err := os.WriteFile(want, nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := relayBinary("", tt.system, tt.machine, self); got != want {
+			t.Errorf("%s/%s from %s: %q, %v, want %s", tt.system, tt.machine, tt.self, got, err, tt.there)
+		}
+	}
+	if got := archiveName("linux", "arm"); got != "sshka-proxy_"+proxy.Version+"_linux_armv7" { // as deploy/packages/build calls it
+		t.Error(got)
+	}
+}
+
 // TestALoginShellMayTalk: a banner is no answer, even one that looks like ours.
 func TestALoginShellMayTalk(t *testing.T) {
 	s := newOtherSide(t)
@@ -311,24 +344,42 @@ func TestInitMakesAUnit(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		system bool
-		polkit bool
+		before func(s *otherSide)
 		files  map[string]string // what they contain
 		calls  string
 		says   string
 	}{
 		{
-			name: "a user's", calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
-			files: map[string]string{"there/.config/systemd/user/sshka-relay.service": userUnit, "there/.config/sshka/relay.yaml": "authorized_keys: ~/.ssh/authorized_keys\n"},
-			says:  "4/7 the relay runs as a unit of systemd; it ends when me logs out: sudo loginctl enable-linger me\n",
+			name: "a user's where logins end all they started", calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
+			files: map[string]string{"there/.config/systemd/user/sshka-relay.service": relayUnit(modeUser), "there/.config/sshka/relay.yaml": "authorized_keys: ~/.ssh/authorized_keys\n"},
+			says:  "4/7 the relay runs as a unit of systemd; it ends when me logs out; to keep it, run there: sudo loginctl enable-linger me && systemctl --user enable sshka-relay\n",
 		},
 		{
-			name: "a user's that lingers", polkit: true, calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
-			says: "4/7 the relay runs as a unit of systemd\n",
+			name: "a user's that may not linger", calls: "--user show-environment\n",
+			before: func(s *otherSide) { s.write("bin/busctl", "#!/bin/sh\necho b false\n") },
+			files:  map[string]string{"there/.config/systemd/user/sshka-relay.service": relayUnit(modeUser), "running": ""},
+			says: "4/7 the relay runs, without a service manager: it does not come back after a reboot; if it is to, run there: " +
+				"sudo loginctl enable-linger me && systemctl --user enable sshka-relay\n",
+		},
+		{
+			name: "a user's that lingers", calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
+			before: func(s *otherSide) { s.write("top/var/lib/systemd/linger/me", "") },
+			says:   "4/7 the relay runs as a unit of systemd\n",
+		},
+		{
+			name: "a user's that may linger", calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
+			before: func(s *otherSide) { s.write("polkit", "enable-linger") },
+			says:   "4/7 the relay runs as a unit of systemd\n",
+		},
+		{
+			name: "a user's that lingers by sudo", calls: "--user show-environment\n--user daemon-reload\n--user enable --now sshka-relay.service\n",
+			before: func(s *otherSide) { s.write("sudoer", ""); s.write("polkit", "enable-linger me") },
+			says:   "4/7 the relay runs as a unit of systemd; sudo has switched on lingering for me, so that it does without a login\n",
 		},
 		{
 			name: "a system's", system: true, calls: "--user show-environment\ndaemon-reload\nenable --now sshka-relay.service\n",
 			files: map[string]string{
-				"top/etc/systemd/system/sshka-relay.service": systemUnit, "top/etc/sshka/relay.yaml": "state: /var/lib/sshka\n",
+				"top/etc/systemd/system/sshka-relay.service": relayUnit(modeSystem), "top/etc/sshka/relay.yaml": "state: /var/lib/sshka\n",
 				"top/etc/sshka/authorized_keys": "ssh-ed25519 AAAA me\n", "top/usr/local/bin/sshka-relay": fakeRelay,
 			},
 			says: "4/7 the relay runs as a unit of systemd\n",
@@ -341,8 +392,8 @@ func TestInitMakesAUnit(t *testing.T) {
 			if tt.system {
 				s.write("sudoer", "")
 			}
-			if tt.polkit {
-				s.write("polkit", "")
+			if tt.before != nil {
+				tt.before(s)
 			}
 			if got := s.init(); !strings.HasPrefix(got, "init, 6/7, ") {
 				t.Fatal(got)

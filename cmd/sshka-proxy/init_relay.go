@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/sshka/sshka-proxy/deploy"
 )
 
 // relayConfiguration is what a relay of a mode is told.
@@ -33,39 +36,27 @@ relay:
 `, port, state, whose, keys, strings.Join(quoted, ", "))
 }
 
-// userUnit keeps one user's relay running: %h is the home directory.
-const userUnit = `[Unit]
-Description=sshka-relay, carries ssh for proxies
+// relayUnit keeps the relay of a mode running: what packages install, with the program
+// and the configuration where init puts them.
+func relayUnit(mode string) string {
+	if mode == modeSystem {
+		return unit(deploy.RelayUnit,
+			"ExecStart=/usr/bin/sshka-relay ", "ExecStart=/usr/local/bin/sshka-relay ",
+			"User=sshka\nGroup=sshka\n", "DynamicUser=yes\n")
+	}
+	return unit(deploy.UserRelayUnit,
+		"ExecStart=/usr/bin/sshka-relay serve\n", "ExecStart=%h/.local/bin/sshka-relay serve --config %h/.config/sshka/relay.yaml\n",
+		"# ~/.config/sshka/config.yaml, ", "# ~/.config/sshka/relay.yaml, ")
+}
 
-[Service]
-Type=notify
-ExecStart=%h/.local/bin/sshka-relay serve --config %h/.config/sshka/relay.yaml
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
-RestartSec=2s
-
-[Install]
-WantedBy=default.target
-`
-
-// systemUnit keeps the system's relay running, as a user that exists only while it
-// does.
-const systemUnit = `[Unit]
-Description=sshka-relay, carries ssh for proxies
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-DynamicUser=yes
-ExecStart=/usr/local/bin/sshka-relay serve --config /etc/sshka/relay.yaml
-ExecReload=/bin/kill -HUP $MAINPID
-StateDirectory=sshka
-StateDirectoryMode=0700
-Restart=on-failure
-RestartSec=2s
-LimitNOFILE=65536
-
-[Install]
-WantedBy=multi-user.target
-`
+// unit is a unit with each old text, which has to be there, replaced by the new one
+// that follows it.
+func unit(text string, oldNew ...string) string {
+	for pair := range slices.Chunk(oldNew, 2) {
+		if strings.Count(text, pair[0]) != 1 {
+			panic(fmt.Sprintf("the unit does not say %q once", pair[0]))
+		}
+		text = strings.Replace(text, pair[0], pair[1], 1)
+	}
+	return text
+}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"github.com/sshka/sshka-proxy/deploy"
 )
 
 // service is what keeps the daemon running on a machine.
@@ -55,22 +57,23 @@ func (b *blocks) absolute() *blocks {
 }
 
 func (b *blocks) systemdLines() string {
-	return fmt.Sprintf(`# The daemon, which keeps one link up for every ssh and serves PuTTY and TeraTerm:
-# ~/.config/systemd/user/sshka-proxy.service
-[Unit]
-Description=sshka-proxy, one link for every ssh
-
-[Service]
-ExecStart=%s
-Restart=on-failure
-RestartSec=5s
-
-[Install]
-WantedBy=default.target
-
+	return "# The daemon, which keeps one link up for every ssh and serves PuTTY and TeraTerm:\n" +
+		"# ~/.config/systemd/user/sshka-proxy.service\n" +
+		withoutComments(unit(deploy.UserProxyUnit, "ExecStart=/usr/bin/sshka-proxy serve\n", "ExecStart="+b.absolute().command(quoteSystemd, "serve")+"\n")) + `
 # then: systemctl --user daemon-reload && systemctl --user enable --now sshka-proxy
 # if your key is in an agent only: systemctl --user import-environment SSH_AUTH_SOCK
-`, b.absolute().command(quoteSystemd, "serve"))
+`
+}
+
+// withoutComments is a unit as somebody copies it.
+func withoutComments(unit string) string {
+	var s strings.Builder
+	for line := range strings.Lines(unit) {
+		if !strings.HasPrefix(line, "#") {
+			s.WriteString(line)
+		}
+	}
+	return s.String()
 }
 
 func (b *blocks) launchdLines() string {

@@ -19,7 +19,6 @@ if [ -d "$top/run/systemd/system" ]; then
 	: "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"
 	export XDG_RUNTIME_DIR
 	systemctl --user show-environment >/dev/null 2>&1 && say manager yes
-	[ -e "$top/var/lib/systemd/linger/$(id -un)" ] && say lingers yes
 fi
 listens && say listens yes
 for p in home own local usr; do
