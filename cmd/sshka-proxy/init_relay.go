@@ -18,7 +18,8 @@ func relayConfiguration(mode, port string, allow []string) string {
 	for _, a := range allow {
 		quoted = append(quoted, fmt.Sprintf("%q", a))
 	}
-	return fmt.Sprintf(`# sshka-relay, written by sshka-proxy init --install. A change counts from the next start.
+	return fmt.Sprintf(`# sshka-relay, written by sshka-proxy init --install. SIGHUP makes a change count
+# (systemctl reload sshka-relay, with --user for a user's).
 # Every key: config.example.yaml of sshka-proxy.
 
 relay:

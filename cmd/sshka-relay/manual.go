@@ -44,7 +44,7 @@ func manualPage() manual.Page {
 				Title: "FILES",
 				Text:  "A relay that root or a service manager starts is the system's, any other is its user's.",
 				Items: []manual.Item{
-					{Term: "/etc/sshka/relay.yaml", Text: "The configuration of the packaged service, which its unit names by --config. Else: ~/.config/sshka/config.yaml, /etc/sshka/config.yaml, the first that exists. config.example.yaml, in the documentation, shows every key with its default."},
+					{Term: "~/.config/sshka/relay.yaml, ~/.config/sshka/config.yaml, /etc/sshka/relay.yaml, /etc/sshka/config.yaml", Text: "The configuration: the first that exists. /etc/sshka/relay.yaml, the packaged service's, counts for root alone. config.example.yaml, in the documentation, shows every key with its default."},
 					{Term: "/etc/sshka/authorized_keys, ~/.ssh/authorized_keys", Text: "Who may use the relay: of the system's, of a user's. The format is that of sshd(8). Others must not be able to write to it, nor to its directory."},
 					{Term: "/var/lib/sshka, ~/.local/state/sshka", Text: "The state: the relay's own key (relay_key), and the socket of status and end (relay.sock)."},
 				},

@@ -62,7 +62,7 @@ func command(u *ui) *cobra.Command {
 	root.SetErr(u.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fs := root.PersistentFlags()
-	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml; on Windows %APPDATA%\\sshka\\config.yaml)")
+	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/relay.yaml or config.yaml, /etc/sshka/relay.yaml for root, or config.yaml)")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	root.Flags().BoolVar(&f.version, "version", false, "print the version")
 	// Nothing wants the name of a file but --config.
@@ -96,11 +96,12 @@ func command(u *ui) *cobra.Command {
 
 // load reads the configuration and finds the relay's files.
 func (f *flags) load() (*config.File, config.Places, error) {
-	file, err := config.Load(config.Find(f.config, os.Getenv), os.Getenv)
+	system := os.Geteuid() == 0
+	file, err := config.Load(config.FindRelay(f.config, os.Getenv, system), os.Getenv)
 	if err != nil {
 		return nil, config.Places{}, usageError{err}
 	}
-	places, err := file.Places(os.Getenv, os.Geteuid() == 0)
+	places, err := file.Places(os.Getenv, system)
 	if err != nil {
 		return nil, places, usageError{err}
 	}

@@ -8,26 +8,60 @@ import (
 	"strings"
 )
 
-// Find returns the configuration file to read: explicit (from --config), else
+// Find returns the configuration file of sshka-proxy: explicit (from --config), else
 // $SSHKA_CONFIG, else the first that exists of UserConfig and, but for Windows,
 // /etc/sshka/config.yaml, else "". The environment is read through env, as by
 // os.Getenv. A file that was named is returned whether it exists or not: that
 // it does not is an error to report, not a reason to read another.
 func Find(explicit string, env func(string) string) string {
-	return find(explicit, env, systemDir(windows), func(path string) bool {
-		_, err := os.Stat(path)
-		return err == nil // a directory closed to this user is not meant for this user
-	})
+	return find(explicit, env, []string{UserConfig(env), in(systemDir(windows), configName)}, exists)
 }
 
-func find(explicit string, env func(string) string, system string, exists func(string) bool) string {
+// FindRelay is Find for sshka-relay, which prefers a relay.yaml in each of the two
+// places: sshka-proxy init writes a user's, packages the system's, which is for the
+// system's relay alone. system tells that it is that one's.
+func FindRelay(explicit string, env func(string) string, system bool) string {
+	return find(explicit, env, relayPlaces(env, systemDir(windows), system), exists)
+}
+
+const (
+	configName = "config.yaml"
+	relayName  = "relay.yaml"
+)
+
+// relayPlaces are where a relay's configuration may be, the first that counts first.
+func relayPlaces(env func(string) string, systemDir string, system bool) []string {
+	own := UserConfig(env)
+	places := []string{in(dirOf(own), relayName), own}
+	if system {
+		places = append(places, in(systemDir, relayName))
+	}
+	return append(places, in(systemDir, configName))
+}
+
+// dirOf is a file's directory, "" where it has no place.
+func dirOf(path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Dir(path)
+}
+
+// exists is false for a file in a directory that is closed to this user: it is not meant
+// for this user.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func find(explicit string, env func(string) string, places []string, exists func(string) bool) string {
 	if explicit != "" {
 		return explicit
 	}
 	if path := env("SSHKA_CONFIG"); path != "" {
 		return path
 	}
-	for _, path := range []string{UserConfig(env), in(system, "config.yaml")} {
+	for _, path := range places {
 		if path != "" && exists(path) {
 			return path
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -32,7 +33,7 @@ func TestTheConfigurationIsFoundInOrder(t *testing.T) {
 	for _, tt := range tests {
 		env := func(k string) string { return tt.env[k] }
 		exists := func(p string) bool { return strings.Contains(" "+tt.files+" ", " "+filepath.ToSlash(p)+" ") }
-		if got := filepath.ToSlash(find(tt.explicit, env, "/etc/sshka", exists)); got != tt.want {
+		if got := filepath.ToSlash(find(tt.explicit, env, []string{UserConfig(env), "/etc/sshka/config.yaml"}, exists)); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -48,6 +49,36 @@ func TestTheConfigurationIsFoundInOrder(t *testing.T) {
 	env := func(k string) string { return map[string]string{"XDG_CONFIG_HOME": dir}[k] }
 	if got := Find("", env); got != path {
 		t.Errorf("got %q, want %q", got, path)
+	}
+}
+
+func TestARelaysConfigurationIsFoundInOrder(t *testing.T) {
+	const (
+		own         = "/home/me/.config/sshka/relay.yaml"
+		shared      = "/home/me/.config/sshka/config.yaml"
+		system      = "/etc/sshka/relay.yaml"
+		systemsBoth = "/etc/sshka/config.yaml"
+	)
+	env := func(k string) string { return map[string]string{"HOME": "/home/me"}[k] }
+	for _, tt := range []struct {
+		name   string
+		system bool
+		files  []string
+		want   string
+	}{
+		{"nothing", true, nil, ""},
+		{"the user's own", false, []string{own, shared, system, systemsBoth}, own},
+		{"the user's for both programs", true, []string{shared, system, systemsBoth}, shared},
+		{"the system's", true, []string{system, systemsBoth}, system},
+		{"a user's relay is not the system's", false, []string{system, systemsBoth}, systemsBoth},
+	} {
+		exists := func(p string) bool { return slices.Contains(tt.files, filepath.ToSlash(p)) }
+		if got := filepath.ToSlash(find("", env, relayPlaces(env, "/etc/sshka", tt.system), exists)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if places := relayPlaces(func(string) string { return "" }, "", true); strings.Join(places, "") != "" {
+		t.Errorf("without any place: %q", places)
 	}
 }
 

@@ -12,7 +12,7 @@ const windows = runtime.GOOS == "windows"
 // for it: $XDG_CONFIG_HOME/sshka/config.yaml (~/.config where unset), on Windows
 // %APPDATA%\sshka\config.yaml. The environment is read through env, as by os.Getenv.
 func UserConfig(env func(string) string) string {
-	return in(userDir(env, windows, "APPDATA", "XDG_CONFIG_HOME", ".config"), "config.yaml")
+	return in(userDir(env, windows, "APPDATA", "XDG_CONFIG_HOME", ".config"), configName)
 }
 
 // UserState returns the user's own file of that name for what the programs remember,

@@ -4,8 +4,37 @@ package transport
 
 import (
 	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 )
+
+// TestAKeyThatRootMakesIsTheServices: sudo sshka-relay fingerprint, before the service
+// has run.
+func TestAKeyThatRootMakesIsTheServices(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes files for others")
+	}
+	const service = 4242
+	for _, owner := range []int{service, 0} {
+		dir := t.TempDir()
+		if err := os.Chown(dir, owner, owner); err != nil {
+			t.Skip(err) // root of a namespace without that user
+		}
+		path := filepath.Join(dir, "relay_key")
+		if _, made, err := LoadOrMakeRelayKey(path); err != nil || !made {
+			t.Fatalf("made %t, %v", made, err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != owner || int(st.Gid) != owner || info.Mode().Perm() != 0o600 {
+			t.Errorf("in the directory of user %d: %v, of user %d", owner, info.Mode(), st.Uid)
+		}
+	}
+}
 
 func TestARelayKeyIsClosedToOthers(t *testing.T) {
 	t.Parallel()

@@ -131,6 +131,9 @@ func writeNew(path string, data []byte) error {
 	if _, err = f.Write(data); err == nil {
 		err = f.Sync()
 	}
+	if err == nil {
+		err = giveTo(dir, f)
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
