@@ -252,6 +252,9 @@ func TestDrainWaitsForTheSessions(t *testing.T) {
 		if err := h.relay.Ready(); err != nil {
 			t.Errorf("before: %v", err)
 		}
+		if s := h.relay.Snapshot(); s.Draining {
+			t.Error("it drains before it is told to")
+		}
 		left := make(chan int, 10)
 		over := make(chan int, 1)
 		h.wg.Go(func() { over <- h.relay.Drain(context.Background(), func(n int) { left <- n }) })
@@ -261,6 +264,9 @@ func TestDrainWaitsForTheSessions(t *testing.T) {
 		}
 		if err := h.relay.Ready(); err == nil || !strings.Contains(err.Error(), "draining") {
 			t.Errorf("while it drains it is ready: %v", err)
+		}
+		if s := h.relay.Snapshot(); !s.Draining {
+			t.Error("its snapshot does not say that it drains")
 		}
 		roundTrip(t, c, "goes on")
 		time.Sleep(10 * time.Second) // GOAWAY has made another link: to come back by

@@ -181,6 +181,11 @@ func TestADrainWaitsForASession(t *testing.T) {
 	if status, _ := l.get(t, relay, relayAdmin, "/healthz", ""); status != http.StatusOK {
 		t.Errorf("/healthz answers %d", status)
 	}
+	status := l.start(t, relay, program(t, "sshka-relay"), "status", "--config", config)
+	status.wait(0)
+	if first, _, _ := strings.Cut(status.stdout.String(), "\n"); !strings.HasSuffix(first, ", draining: it takes no new sessions") {
+		t.Errorf("status says %q", first)
+	}
 	refused := l.ssh(t, l.through(t, nil), targetIP, "true") // whose key has a session here
 	refused.wait(255)
 	if line := oneLine(t, refused); !strings.Contains(line, "the relay shuts down and takes no new sessions") {

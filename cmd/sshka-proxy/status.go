@@ -30,7 +30,7 @@ func (d *daemon) status() *status.Snapshot {
 }
 
 func statusCommand(f *flags, u *ui, noOperands cobra.PositionalArgs) *cobra.Command {
-	var show status.Show
+	show := status.Show{Version: proxy.Version}
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running daemon is doing: link and sessions, and the last error of a ProxyCommand",

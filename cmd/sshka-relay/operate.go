@@ -78,7 +78,7 @@ func explain(o *inbound.Operator, err error) error {
 }
 
 func statusCommand(f *flags, u *ui, none cobra.PositionalArgs) *cobra.Command {
-	var show status.Show
+	show := status.Show{Version: proxy.Version}
 	c := &cobra.Command{
 		Use: "status", Short: "Show what the running relay is doing: links and sessions", Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -62,7 +62,7 @@ func (r *roster) list() (all []*peer, last *status.Lost) {
 // Snapshot tells which links there are and which sessions this relay holds. The
 // process's own facts are for the caller to fill in.
 func (r *Relay) Snapshot() *status.Snapshot {
-	s := &status.Snapshot{Schema: status.Schema, Role: "relay", Running: true, Time: time.Now()}
+	s := &status.Snapshot{Schema: status.Schema, Role: "relay", Running: true, Draining: r.draining.Load(), Time: time.Now()}
 	var peers []*peer
 	peers, s.LastLost = r.roster.list()
 	for _, p := range peers {

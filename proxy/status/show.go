@@ -16,6 +16,9 @@ type Show struct {
 	JSON bool
 	// Watch goes on every second until ctx is done.
 	Watch bool
+	// Version is that of the program that shows. The text says so where the process
+	// that runs has another. "": not known.
+	Version string
 }
 
 // watchTime is the pause between two snapshots.
@@ -81,6 +84,9 @@ func (s Show) frame(ctx context.Context, take func(context.Context) (*Snapshot, 
 		err = snapshot.WriteJSON(&b)
 	default:
 		err = snapshot.WriteText(&b)
+		if snapshot.Running && s.Version != "" && s.Version != snapshot.Version {
+			fmt.Fprintf(&b, "\nthis program is %s: what runs is %s until it is started anew\n", s.Version, clean(snapshot.Version))
+		}
 	}
 	return b.Bytes(), err
 }

@@ -37,6 +37,20 @@ func TestOneSnapshot(t *testing.T) {
 	}
 }
 
+func TestTheVersionsThatDiffer(t *testing.T) {
+	for version, want := range map[string]string{
+		"": "", "1": "", "2": "\nthis program is 2: what runs is 1 until it is started anew\n",
+	} {
+		var b bytes.Buffer
+		if err := (Show{Version: version}).run(t.Context(), &b, nil, counter(9, nil, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, _ := strings.Cut(b.String(), "no sessions\n"); got != want {
+			t.Errorf("%q: %q, want %q", version, got, want)
+		}
+	}
+}
+
 func TestWatchingIntoAPipeWritesOneAfterTheOther(t *testing.T) {
 	for _, asJSON := range []bool{false, true} {
 		simnet.Bubble(t, func(t *testing.T) {

@@ -36,6 +36,9 @@ type Snapshot struct {
 	// DialError is why the last attempt to get one failed. Nil since there was a
 	// link.
 	DialError *Event `json:"dial_error,omitempty"`
+	// Draining tells, at a relay, that it takes no new sessions and ends when those
+	// it has have ended, or relay.drain is over.
+	Draining bool `json:"draining,omitempty"`
 	// LastLost is the link that ended last. Nil: none has.
 	LastLost *Lost `json:"last_lost,omitempty"`
 	// Links are those that are up.

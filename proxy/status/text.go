@@ -27,6 +27,9 @@ func (s *Snapshot) WriteText(w io.Writer) error {
 		if s.Relay != "" {
 			fmt.Fprintf(&b, ", relay %s", clean(s.Relay))
 		}
+		if s.Draining {
+			b.WriteString(", draining: it takes no new sessions")
+		}
 		b.WriteString("\n\n")
 		s.links(&b, links)
 		b.WriteString("\n")

@@ -167,6 +167,7 @@ function showTotals(u) {
 
 function state(u) {
   const s = u.status, t = u.totals;
+  if (s.draining) return ["Draining: no new sessions, " + plural(t.sessions, "session is", "sessions are") + " left", "bad"];
   if (s.role === "relay") return [plural(t.links, "link", "links") + ", " + plural(t.sessions, "session", "sessions"), t.links ? "" : "idle"];
   if (s.relay === "direct") return ["Direct: targets are dialled from here, without a relay", "idle"];
   if (t.links === 0) {
