@@ -16,7 +16,7 @@ import (
 )
 
 // packageVersion is no version that is ever released.
-const packageVersion = "0.0.1-test"
+const packageVersion = "0.0.1-dev"
 
 // packages builds the packages of this machine's architecture once, and returns the
 // repository's dist folder. Their names hold packageVersion, so that nothing of a

@@ -2,6 +2,7 @@ package test
 
 import (
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,20 @@ var inEvery = map[string][]string{
 		"/usr/share/bash-completion/completions/sshka-relay", "/usr/share/fish/vendor_completions.d/sshka-relay.fish",
 		"/usr/share/doc/sshka-relay/copyright", "/usr/share/doc/sshka-relay/docs/operations.md",
 	},
+}
+
+// apkVersion is what apk takes for a version (apk-package(5)).
+var apkVersion = regexp.MustCompile(`(?m)^pkgver = [0-9]+(\.[0-9]+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*(-r[0-9]+)?$`)
+
+func TestAlpineTakesTheVersion(t *testing.T) {
+	t.Parallel()
+	needTools(t, "tar", "make")
+	for name := range inEvery {
+		out, err := exec.Command("tar", "-xOzi", "--warning=no-unknown-keyword", "-f", packaged(t, name+"_*.apk"), ".PKGINFO").CombinedOutput()
+		if err != nil || !apkVersion.Match(out) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
 }
 
 func TestEveryPackageHasItsFiles(t *testing.T) {
