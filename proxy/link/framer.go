@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -27,10 +29,14 @@ const (
 type framer struct {
 	conn    io.ReadWriter
 	close   func()
-	failed  func(error)
+	caused  func(error)       // takes why the connection fails, if it is the first to know
+	failed  func(error)       // the same, and nothing more arrives
+	mute    *atomic.Bool      // nothing is to be written any more
 	leaving func(n int)       // bytes of the link, above TLS, are about to be written
 	passed  func(in, out int) // were read, or written
 	unread  *unread
+
+	deaf chan struct{} // closed by the receive loop with its first error
 
 	// Only yamux's send loop writes.
 	header [muxHeader]byte // held back
@@ -64,19 +70,39 @@ func (f *framer) Write(p []byte) (int, error) {
 }
 
 func (f *framer) write(p []byte) (int, error) {
+	if f.mute.Load() {
+		return len(p), nil
+	}
 	f.leaving(len(p))
 	n, err := f.conn.Write(p)
 	f.passed(0, n)
 	if err != nil {
+		f.caused(err)
+		f.lastWords()
 		f.failed(err)
 	}
 	return n, err
+}
+
+// lastWordsTime bounds the wait for them.
+const lastWordsTime = 100 * time.Millisecond
+
+// lastWords lets the receive loop read what has arrived, which may be a GOAWAY: yamux
+// closes the connection as soon as it hears that a write failed.
+func (f *framer) lastWords() {
+	timer := time.NewTimer(lastWordsTime)
+	defer timer.Stop()
+	select {
+	case <-f.deaf:
+	case <-timer.C:
+	}
 }
 
 func (f *framer) Read(p []byte) (int, error) {
 	if len(f.rest) == 0 {
 		if err := f.next(); err != nil {
 			f.failed(err)
+			close(f.deaf) // yamux reads no more after an error
 			return 0, err
 		}
 	}

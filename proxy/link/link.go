@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -26,6 +27,8 @@ const (
 	closeTimeout = 30 * time.Second
 	// goodbyeTime is how long the GOAWAY of an ending Run may take.
 	goodbyeTime = 250 * time.Millisecond
+	// lingerTime is how long the peer may then take to close.
+	lingerTime = 250 * time.Millisecond
 )
 
 // Config is how a link is set up. The zero Config works.
@@ -94,12 +97,14 @@ type Link struct {
 	ready    chan struct{} // closed when the control stream is there
 	dead     chan struct{} // closed when the link has ended
 	away     chan struct{} // closed when the peer sent GOAWAY
+	mute     atomic.Bool   // nothing is written any more
 	deaf     chan struct{} // closed when no stream is accepted any more
 	tasks    sync.WaitGroup
 
 	mu       sync.Mutex // guards all below
 	lost     *LostError // set when dead is closed
 	cause    error      // the connection's first error
+	parting  error      // why this end ends the link; nil: it does not
 	beats    *heartbeat.Machine
 	timer    *time.Timer
 	pace     heartbeat.Pace
@@ -184,7 +189,10 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	f := &framer{
 		conn:    conn,
 		close:   l.hangUp,
+		caused:  l.caused,
 		failed:  l.failed,
+		mute:    &l.mute,
+		deaf:    make(chan struct{}),
 		leaving: l.leaving,
 		passed:  l.passed,
 		unread:  &l.unread,
@@ -203,8 +211,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 // *LostError.
 func (l *Link) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
-		l.goodbye()
-		l.end(Shutdown, context.Cause(ctx))
+		l.part(context.Cause(ctx))
 	})
 	defer stop()
 	l.tasks.Go(l.write)
@@ -222,15 +229,22 @@ func (l *Link) Run(ctx context.Context) error {
 	return l.lost
 }
 
-// failed takes the connection's error. yamux closes itself upon it, and then the
-// control stream's reader ends the link: after what had arrived before, which
-// may be a GOAWAY.
-func (l *Link) failed(err error) {
+// caused takes the connection's error.
+func (l *Link) caused(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
 		l.cause = err
 	}
+}
+
+// failed takes the connection's error, the last there is. yamux closes itself upon it, and then the
+// control stream's reader ends the link: after what had arrived before, which
+// may be a GOAWAY.
+func (l *Link) failed(err error) {
+	l.caused(err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.hush()
 }
 
@@ -270,7 +284,10 @@ func (l *Link) end(reason Reason, err error) {
 	if l.lost != nil {
 		return
 	}
-	if l.cause != nil && reason == Protocol {
+	switch {
+	case l.parting != nil:
+		reason, err = Shutdown, l.parting
+	case l.cause != nil && reason == Protocol:
 		reason, err = classify(l.cause), l.cause
 	}
 	if l.goAway != nil && reason != MissedBeats {
@@ -441,9 +458,20 @@ func (l *Link) crowded() bool {
 	return l.cfg.MaxStreams > 0 && len(l.carriers) >= l.cfg.MaxStreams
 }
 
+// part ends the link for a reason of this end's.
+func (l *Link) part(why error) {
+	l.mu.Lock()
+	l.parting = why
+	l.mu.Unlock()
+	if l.goodbye() && !l.client {
+		l.linger()
+	}
+	l.end(Shutdown, why)
+}
+
 // goodbye tells the peer that this end is about to close the link, and waits
-// until that is written, within reason.
-func (l *Link) goodbye() {
+// until that is written, within reason. It reports whether it is.
+func (l *Link) goodbye() bool {
 	l.mu.Lock()
 	written := make(chan struct{})
 	l.queue.control.goAway = &wire.GoAway{After: l.cfg.ComeBack, Reason: "shutdown"}
@@ -454,6 +482,28 @@ func (l *Link) goodbye() {
 	defer late.Stop()
 	select {
 	case <-written:
+		return true
+	case <-l.dead:
+	case <-late.C:
+	}
+	return false
+}
+
+// linger sends the end of the stream and waits until the peer has closed, too. A
+// connection that is closed while the peer still writes is reset, and a reset throws away
+// what the peer has not read yet: how its sessions ended, and why (RFC 2525, 2.17).
+func (l *Link) linger() {
+	half, ok := l.meter.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	l.mute.Store(true)
+	if half.CloseWrite() != nil {
+		return
+	}
+	late := time.NewTimer(lingerTime)
+	defer late.Stop()
+	select {
 	case <-l.dead:
 	case <-late.C:
 	}
