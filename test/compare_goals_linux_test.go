@@ -40,7 +40,13 @@ func goals() []goal {
 		all = append(all, goal{s[1] + ": new session, to direct TCP", s[0], "new session to first byte", peerSOCKS, peerDirect, "×", 0.55, false})
 	}
 	both(goal{"Loopback: bulk DIRECTION, to ssh -D", "loopback", bulkOne, peerSOCKS, peerSSH, "×", 1, true})
+	both(goal{"Loopback: bulk DIRECTION, to frp", "loopback", bulkOne, peerSOCKS, peerFrp, "×", 1.3, true})
+	both(goal{"Loopback: processor time for bulk DIRECTION, to frp", "loopback", "processor time, " + bulkOne, peerSOCKS, peerFrp, "×", 0.8, false})
+	both(goal{"Loopback: processor time for bulk DIRECTION, to chisel", "loopback", "processor time, " + bulkOne, peerSOCKS, peerChisel, "×", 0.45, false})
+	both(goal{"WAN B, reno: echo under bulk DIRECTION, to chisel", "wan-b-reno", under, peerSOCKS, peerChisel, "×", 0.12, false})
+	both(goal{"WAN B, bbr: echo under bulk DIRECTION, to chisel", "wan-b-bbr", under, peerSOCKS, peerChisel, "×", 0.12, false})
 	return append(all,
+		goal{"Loopback: echo, to frp", "loopback", "echo idle, p50", peerSOCKS, peerFrp, "×", 0.65, false},
 		goal{"Loopback: echo, to ssh -D", "loopback", "echo idle, p50", peerSOCKS, peerSSH, "×", 1, false},
 		goal{"An idle session, both ends", "idle", idleMemory.Name, peerSOCKS, "", "KiB", 25, false},
 		goal{"An idle link, at the relay", "links", linkMemory.Name, peerSOCKS, "", "KiB", 24, false},

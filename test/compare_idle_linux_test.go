@@ -22,7 +22,7 @@ var idleMemory = measure{Name: "an idle session, both ends", Unit: "KiB", digits
 // idlers compares what an idle session costs. Every peer gets a stage of its own: what a
 // program has kept from earlier work would hide what it needs.
 func (c *comparison) idlers(s *scenario) {
-	for _, start := range []starter{startSshka, startSSHForward, startStunnel, startSocat, startHaproxy} {
+	for _, start := range []starter{startSshka, startSSHForward, startFrp, startChisel, startStunnel, startSocat, startHaproxy} {
 		st := c.newStage(s)
 		for _, p := range start(st) {
 			st.idle(p)

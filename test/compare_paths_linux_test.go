@@ -10,7 +10,7 @@ import (
 func (c *comparison) near(s *scenario) {
 	st := c.newStage(s)
 	st.inspectLine(s)
-	st.start(startSshkaAll, startSSHForward, startStunnel, startSocat, startHaproxy)
+	st.start(startSshkaAll, startSSHForward, startFrp, startChisel, startStunnel, startSocat, startHaproxy)
 	st.eachRound(func(round int, p *peer) {
 		for _, d := range []direction{upload, download} {
 			st.bulk(round, p, d, 1)
@@ -31,7 +31,7 @@ func (c *comparison) near(s *scenario) {
 func (c *comparison) far(s *scenario) {
 	st := c.newStage(s)
 	st.inspectLine(s)
-	st.start(startSshka, startSSHForward, startStunnel, startHaproxy)
+	st.start(startSshka, startSSHForward, startChisel, startStunnel, startHaproxy)
 	st.eachRound(func(round int, p *peer) {
 		st.newSessions(round, p)
 		for _, d := range []direction{upload, download} {

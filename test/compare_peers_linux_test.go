@@ -25,6 +25,8 @@ const (
 	peerStunnel = "stunnel"
 	peerSocat   = "socat"
 	peerHaproxy = "haproxy"
+	peerChisel  = "chisel"
+	peerFrp     = "frp"
 )
 
 // peer is a way to the target.

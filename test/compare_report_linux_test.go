@@ -98,13 +98,16 @@ func versions() map[string]string {
 		words        int
 	}{
 		"ssh": {"-V", "OpenSSH", 2}, "stunnel": {"-version", "stunnel ", 2}, "socat": {"-V", "socat version", 3},
-		"haproxy": {"-v", "HAProxy", 3}, "iperf3": {"--version", "iperf", 2},
+		"haproxy": {"-v", "HAProxy", 3}, "iperf3": {"--version", "iperf", 2}, "chisel": {"--version", "", 1}, "frps": {"--version", "", 1},
 	} {
 		out, _ := exec.Command(name, ask.flag).CombinedOutput() // stunnel fails after it
 		for line := range strings.Lines(string(out)) {
 			if strings.HasPrefix(line, ask.begins) {
 				words := strings.Fields(line)
 				found[name] = strings.TrimSuffix(strings.Join(words[:min(ask.words, len(words))], " "), ",")
+				if ask.begins == "" { // a number alone
+					found[name] = name + " " + found[name]
+				}
 				break
 			}
 		}
