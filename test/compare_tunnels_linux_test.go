@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ func startChisel(st *stage) []*peer {
 	if !st.installed(peerChisel, "chisel") {
 		return nil
 	}
-	server := st.l.start(st.t, relay, "chisel", "server", "--host", relayIP, "--port", fmt.Sprint(tunnelPort), "--keepalive", "0")
+	server := st.l.start(st.t, relay, "chisel", "server", "--host", relayIP, "--port", strconv.Itoa(tunnelPort), "--keepalive", "0")
 	st.l.waitListening(server, relay, tunnelPort)
 	near, _ := hops(chiselAbove)
 	args := []string{"client", "--keepalive", "0", fmt.Sprintf("http://%s:%d", relayIP, tunnelPort)}

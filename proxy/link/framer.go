@@ -28,6 +28,7 @@ const (
 // It reports the connection's first error, which yamux hides.
 type framer struct {
 	conn    io.ReadWriter
+	meter   *Meter // beneath conn
 	close   func()
 	caused  func(error)       // takes why the connection fails, if it is the first to know
 	failed  func(error)       // the same, and nothing more arrives
@@ -74,12 +75,28 @@ func (f *framer) write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	f.leaving(len(p))
-	n, err := f.conn.Write(p)
+	n, err := f.gathered(p)
 	f.passed(0, n)
 	if err != nil {
 		f.caused(err)
 		f.lastWords()
 		f.failed(err)
+	}
+	return n, err
+}
+
+// maxRecord is how much of what is written TLS puts into one record (RFC 8446, 5.1).
+const maxRecord = 16 << 10
+
+// gathered writes the records that p becomes as one.
+func (f *framer) gathered(p []byte) (int, error) {
+	if len(p) <= maxRecord {
+		return f.conn.Write(p)
+	}
+	f.meter.hold()
+	n, err := f.conn.Write(p)
+	if failed := f.meter.release(); err == nil && failed != nil {
+		return 0, failed
 	}
 	return n, err
 }

@@ -188,6 +188,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	l.unread.full = func() { l.hit(LimitUnread) }
 	f := &framer{
 		conn:    conn,
+		meter:   l.meter,
 		close:   l.hangUp,
 		caused:  l.caused,
 		failed:  l.failed,

@@ -14,23 +14,37 @@ type Meter struct {
 	epoch          time.Time
 	sent, received atomic.Int64 // nanoseconds since epoch
 	in, out        atomic.Uint64
+
+	gather gather
+	ahead  ahead
 }
 
 // NewMeter wraps a connection, before TLS does. It owns c: Close closes it.
-func NewMeter(c net.Conn) *Meter { return &Meter{Conn: c, epoch: time.Now()} }
+func NewMeter(c net.Conn) *Meter {
+	m := &Meter{Conn: c, epoch: time.Now()}
+	m.ahead.init(c)
+	return m
+}
 
 // Read reads and remembers.
 func (m *Meter) Read(p []byte) (int, error) {
-	n, err := m.Conn.Read(p)
-	if n > 0 {
+	n, arrived, err := m.ahead.read(m.Conn, p)
+	if arrived > 0 {
 		m.received.Store(int64(m.now()))
-		m.in.Add(uint64(n))
+		m.in.Add(uint64(arrived))
 	}
 	return n, err
 }
 
 // Write writes and remembers.
-func (m *Meter) Write(p []byte) (int, error) {
+func (m *Meter) Write(p []byte) (int, error) { return m.gather.write(p, m.emit) }
+
+// hold holds back what is written until release writes it as one.
+func (m *Meter) hold() { m.gather.hold() }
+
+func (m *Meter) release() error { return m.gather.release(m.emit) }
+
+func (m *Meter) emit(p []byte) (int, error) {
 	n, err := m.Conn.Write(p)
 	if n > 0 {
 		m.sent.Store(int64(m.now()))
