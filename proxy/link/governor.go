@@ -2,6 +2,7 @@ package link
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,39 +15,61 @@ const (
 	// minFlight is the least that may be on its way, in bytes.
 	minFlight = 4 << 10
 	// startFlight is what may be on its way before anything is known of the line, in
-	// bytes: less than TCP itself would send (RFC 6928), since a slow line's queue is
-	// short and there may be several links.
-	startFlight = 8 << 10
+	// bytes: what TCP itself would send (RFC 6928).
+	startFlight = 14 << 10
+	// flightChunks is how many chunks the limit is, at least. What leaves in larger pieces
+	// arrives in such, and the line's time for one of them looks like a queue.
+	flightChunks = 32
 	// queueTime is how much longer than the least a round trip may take before it
-	// is taken for a queue of ours, or an eighth of that least where it is more. The
-	// peer's receiptTime and a busy processor are in it.
-	queueTime = 10 * time.Millisecond
+	// is taken for a queue of ours, or a sixteenth of that least where it is more. The
+	// peer's receiptTime is in it.
+	queueTime = 6 * time.Millisecond
+	// clearQueue is how many times as long is a queue beyond doubt: TCP paces what it
+	// sends by what it knows of the line, and a busy processor is late, which looks like a
+	// short one.
+	clearQueue = 2
 	// nearTime is the round trip of a path that is not governed: what a busy processor
 	// adds to it looks like a queue, and cuts would feed on each other.
 	nearTime = 3 * time.Millisecond
-	// growth is of the limit, in a round without a queue, and how far beyond the target
-	// while the line is not full; probe is how far when it is.
+	// growth is of the limit, in a round without a queue, and how far beyond the target it
+	// may grow then.
 	growth = 1.25
-	probe  = 1.15
-	// startGrowth is of the limit in a round at the start, until there is a queue: TCP's.
-	startGrowth = 2
-	// badRounds is how many rounds with a queue make a cut: one may be noise.
-	badRounds = 2
+	// startGrowth is by how many times of what arrives the limit grows at the start: by
+	// more than TCP's, which is the limit then.
+	startGrowth = 1.5
+	// fullShare is the share of the line's rate below which a round has not filled it.
+	fullShare = 0.9
+	// fasterRate is how many times the rate of all rounds before tells that the line was
+	// not full in them.
+	fasterRate = 1.125
 	// minTime is for how long the least round trip is believed. After that the
 	// queue is let run dry for a round, to see it anew.
 	minTime = 10 * time.Second
-	// maxMarks bounds the memory for when which byte was sent.
-	maxMarks = 512
-	// markBytes is how far apart such marks are, at least.
+	// rateRounds is over how many rounds the highest delivery rate is believed.
+	rateRounds = 16
+	// maxMarks bounds the memory for when which byte left. There is one each markBytes
+	// or markTime, or fewer.
+	maxMarks  = 256
 	markBytes = 4 << 10
+	markTime  = time.Millisecond
+)
+
+// The steps of seeing the least round trip anew, a round each.
+const (
+	usual    = iota
+	refill   // what met a short queue comes back, and tells nothing of the limit
+	drain    // half of the limit may be on its way
+	drainDue // and will in the next round
 )
 
 // governor is one end's. It is pure: all times are given, since the link began.
 type governor struct {
-	sent, arrived uint64 // bytes of the link, above TLS; sent counts those being written
+	sent, arrived uint64        // bytes of the link, above TLS; sent counts those being written
+	arrivedAt     time.Duration // when the peer said so
+	leftAt        time.Duration // when the last of those that have arrived left
 	limit         float64
 	near          bool // a round trip was once shorter than nearTime
-	limited       bool // something waited for room in this round
+	limited       bool // bulk waited in this round, with half of the limit on its way
 	starting      bool // grows fast until there is a queue
 
 	marks []mark // when which byte left, the oldest first
@@ -54,85 +77,133 @@ type governor struct {
 	least     time.Duration // round trip in this minTime and the one before
 	lastLeast time.Duration
 	leastAt   time.Duration // when this one began
-	drain     bool          // this round is for seeing the least anew
+	step      int           // of seeing it anew
 
-	roundEnd   uint64        // the round is over when this byte has arrived
-	roundStart time.Duration // when it began
-	roundFrom  uint64        // what had arrived by then
+	noise   time.Duration // how long a round trip took beyond the least with a short queue
+	strange int           // rounds with a queue that the limit does not allow, less those without
+
+	roundFrom  uint64        // what had arrived when the round began
+	roundAt    time.Duration // and when that was
+	roundEnd   uint64        // the round is over when more than this has arrived
 	roundLeast time.Duration // the shortest round trip in it
-	bad        int
-	faster     bool // more arrived in the last round than in any before
 
-	rates [rateRounds]float64 // bytes per second, of the last rounds
+	rates [rateRounds]float64 // bytes per second, the highest in each of the last rounds
 	round int
 }
 
-// rateRounds is over how many rounds the highest delivery rate is believed.
-const rateRounds = 8
-
-// mark is when a byte left.
+// mark is when a byte left, and what was known of those before it.
 type mark struct {
-	offset uint64
-	at     time.Duration
+	offset            uint64 // one past the byte
+	at                time.Duration
+	arrived           uint64
+	arrivedAt, leftAt time.Duration
 }
 
 func newGovernor() governor {
 	return governor{limit: startFlight, starting: true, least: math.MaxInt64, lastLeast: math.MaxInt64, roundLeast: math.MaxInt64}
 }
 
-// room is how many bytes of bulk may leave now.
+// room is how many bytes of bulk may leave now. Bulk waits when it is asked.
 func (g *governor) room() int {
 	if g.near { // the processors are the only queue
 		return maxChunk
 	}
-	limit := g.limit
-	if g.drain {
+	limit, flight := g.limit, float64(g.sent-g.arrived)
+	if g.step == drain {
 		limit /= 2
 	}
-	room := int(max(limit, minFlight)) - int(g.sent-g.arrived)
-	if room <= 0 {
+	if flight > limit/2 {
 		g.limited = true
 	}
-	return room
+	return int(max(limit, minFlight) - flight)
+}
+
+// chunk is how many bytes of bulk may leave together.
+func (g *governor) chunk() int {
+	if g.near {
+		return maxChunk
+	}
+	return int(min(max(g.limit/flightChunks, minChunk), maxChunk))
 }
 
 // leaving counts n bytes that are about to be written. The peer's RECEIPT may be
 // here before the write has returned.
 func (g *governor) leaving(n int) { g.sent += uint64(n) }
 
-// left notes when the last n bytes of those were written.
-func (g *governor) left(n int, now time.Duration) {
-	offset := g.sent - uint64(n)
+// left notes that they are written.
+func (g *governor) left(now time.Duration) {
 	if g.sent <= g.arrived {
 		return // and told already
 	}
-	if len(g.marks) == 0 || offset-g.marks[len(g.marks)-1].offset >= markBytes && len(g.marks) < maxMarks {
-		g.marks = append(g.marks, mark{offset, now})
+	if n := len(g.marks); n > 0 {
+		if last := g.marks[n-1]; g.sent-last.offset < markBytes && now-last.at < markTime {
+			return
+		}
+		if n == maxMarks { // every second one has to do
+			for i := range n / 2 {
+				g.marks[i] = g.marks[2*i+1]
+			}
+			g.marks = g.marks[:n/2]
+		}
+	}
+	g.marks = append(g.marks, mark{g.sent, now, g.arrived, g.arrivedAt, g.leftAt})
+}
+
+// receipt takes what the peer says has arrived: cumulative bytes, the last of them just
+// now. A peer that lies harms its own link.
+func (g *governor) receipt(arrived uint64, now time.Duration) {
+	before := g.arrived
+	if m, ok := g.reached(arrived, now); ok {
+		g.roundTrip(now-m.at, now)
+		g.grow(arrived-before, now-m.at)
+		if g.limited {
+			// What a lost packet has held up arrives all at once: it did not leave so fast.
+			took := max(now-m.arrivedAt, m.at-m.leftAt, 1)
+			rate := &g.rates[g.round%rateRounds]
+			*rate = max(*rate, float64(arrived-m.arrived)/took.Seconds())
+		}
+	}
+	g.endRound(now)
+}
+
+// answered takes a beat's answer: what had left before the beat has arrived.
+func (g *governor) answered(arrived uint64, rtt, now time.Duration) {
+	before := g.arrived
+	g.roundTrip(rtt, now)
+	g.reached(arrived, now)
+	g.grow(g.arrived-before, rtt)
+	g.endRound(now)
+}
+
+// grow is the growth at the start, when n bytes have arrived and did not queue.
+func (g *governor) grow(n uint64, rtt time.Duration) {
+	if g.starting && g.limited && rtt-g.shortest() <= g.slack() {
+		g.limit += startGrowth * float64(n)
 	}
 }
 
-// receipt takes what the peer says has arrived: cumulative bytes. A peer that lies
-// harms its own link.
-func (g *governor) receipt(arrived uint64, now time.Duration) {
+// reached takes that so many bytes have arrived, and returns the newest mark of them
+// if it is a new one.
+func (g *governor) reached(arrived uint64, now time.Duration) (newest mark, ok bool) {
 	if arrived <= g.arrived || arrived > g.sent {
-		return
+		return mark{}, false
 	}
-	g.arrived = arrived
-	// The newest byte that is known to have arrived tells the round trip.
-	newest := -1
-	for i := range g.marks {
-		if g.marks[i].offset >= arrived {
-			break
-		}
-		newest = i
+	g.arrived, g.arrivedAt = arrived, now
+	n := 0
+	for n < len(g.marks) && g.marks[n].offset <= arrived {
+		n++
 	}
-	if newest >= 0 {
-		g.roundTrip(now-g.marks[newest].at, now)
-		g.marks = append(g.marks[:0], g.marks[newest+1:]...)
+	if n == 0 {
+		return mark{}, false
 	}
-	if arrived >= g.roundEnd {
-		g.endRound(now)
+	newest = g.marks[n-1]
+	g.leftAt = newest.at
+	if n == len(g.marks) {
+		g.marks = nil // the link may be idle for hours
+	} else {
+		g.marks = append(g.marks[:0], g.marks[n:]...)
 	}
+	return newest, true
 }
 
 // roundTrip takes a sample, a beat's too.
@@ -143,7 +214,9 @@ func (g *governor) roundTrip(rtt, now time.Duration) {
 	if now-g.leastAt > minTime {
 		g.leastAt = now
 		g.lastLeast, g.least = g.least, rtt
-		g.drain = !g.starting
+		if !g.starting {
+			g.step = drainDue
+		}
 	}
 }
 
@@ -151,53 +224,65 @@ func (g *governor) roundTrip(rtt, now time.Duration) {
 func (g *governor) shortest() time.Duration { return min(g.least, g.lastLeast) }
 
 // slack is how much more than that is no queue.
-func (g *governor) slack() time.Duration { return max(g.shortest()/8, queueTime) }
+func (g *governor) slack() time.Duration { return max(g.shortest()/16, queueTime, g.noise) }
 
-// endRound judges what one round trip's worth of bytes has shown.
+// endRound judges what one round trip's worth of bytes has shown, once a byte that was
+// sent in the round has arrived.
 func (g *governor) endRound(now time.Duration) {
-	took := now - g.roundStart
-	g.faster = false
-	if g.roundStart > 0 && took > 0 && g.limited {
-		rate := float64(g.arrived-g.roundFrom) / took.Seconds()
-		g.faster = rate > growth*g.rate()
-		g.rates[g.round%rateRounds] = rate
+	if g.arrived <= g.roundEnd {
+		return
+	}
+	if g.limited && g.roundLeast != math.MaxInt64 {
+		if queued := g.roundLeast - g.shortest(); g.step == refill {
+			g.noise = queued
+		} else if g.step != drain {
+			g.judge(queued, float64(g.arrived-g.roundFrom)/max(now-g.roundAt, 1).Seconds())
+		}
 		g.round++
+		g.rates[g.round%rateRounds] = 0
 	}
-	if g.roundLeast != math.MaxInt64 {
-		g.judge(g.roundLeast - g.shortest())
+	if g.step > usual {
+		g.step--
 	}
-	g.drain = false
 	g.limited = false
-	g.roundEnd, g.roundStart, g.roundFrom = g.sent, now, g.arrived
+	g.roundEnd, g.roundFrom, g.roundAt = g.sent, g.arrived, now
 	g.roundLeast = math.MaxInt64
 }
 
-// judge moves the limit, given how long this round's bytes have queued at least.
-func (g *governor) judge(queued time.Duration) {
-	slack := g.slack()
+// judge moves the limit, given how long this round's bytes have queued at least, and
+// how many arrived in a second.
+func (g *governor) judge(queued time.Duration, arrival float64) {
+	target, slack := g.target(), g.slack()
+	g.doubt(queued, target)
 	switch {
-	case g.drain:
-	case queued > slack && g.starting && g.faster:
-		// More was sent and more has arrived: that is no full line, but noise.
-	case queued > slack:
-		if g.bad++; g.bad < badRounds && !g.starting {
-			return
-		}
-		g.bad, g.starting = 0, false
-		g.limit = max(g.target(), g.limit/2, minFlight)
-	case !g.limited: // nobody wanted more
-		g.bad = 0
+	case g.starting && queued > clearQueue*slack && !g.faster():
+		g.starting = false
+		g.limit = target
 	case g.starting:
-		g.limit *= startGrowth
-	default:
+	case queued < slack && g.faster():
+		g.starting = true // again: it has ended too early, or the line is another one
+	case queued < slack/2, queued < clearQueue*slack && arrival < fullShare*g.rate():
 		// Beyond the target only a little, to see whether the line has become faster:
-		// then the target follows.
-		g.bad = 0
-		beyond := probe
-		if queued < slack/2 {
-			beyond = growth
-		}
-		g.limit = max(min(growth*g.limit, beyond*g.target()), minFlight)
+		// then the target follows. Or the line was not full, though something waited: a lost
+		// packet or a busy processor has held up what came after it.
+		g.limit = max(min(growth*target, growth*g.limit), g.limit)
+	default:
+		g.limit = min(max(target, g.limit/growth), growth*g.limit)
+	}
+	g.limit = max(g.limit, minFlight)
+}
+
+// doubt counts rounds with a queue that a limit at the target does not allow. After many
+// of them it is to be seen what remains of it with half of the limit: that is not ours.
+func (g *governor) doubt(queued time.Duration, target float64) {
+	switch {
+	case g.starting, queued <= clearQueue*g.slack():
+		g.strange = max(g.strange-1, 0)
+	case g.limit > target:
+	case g.strange < rateRounds:
+		g.strange++
+	default:
+		g.strange, g.step = 0, drainDue
 	}
 }
 
@@ -205,10 +290,17 @@ func (g *governor) judge(queued time.Duration) {
 func (g *governor) target() float64 { return g.rate() * (g.shortest() + g.slack()).Seconds() }
 
 // rate is the line's, in bytes per second, as far as it is known. Zero: not at all.
-func (g *governor) rate() float64 {
-	rate := 0.0
-	for _, r := range g.rates {
-		rate = max(rate, r)
+func (g *governor) rate() float64 { return slices.Max(g.rates[:]) }
+
+// faster reports whether more arrived in this round than in any before: then the line
+// was not full, and what looks like a queue is noise.
+func (g *governor) faster() bool {
+	now := g.rates[g.round%rateRounds]
+	others := 0.0
+	for i, rate := range g.rates {
+		if i != g.round%rateRounds {
+			others = max(others, rate)
+		}
 	}
-	return rate
+	return now > fasterRate*others
 }

@@ -10,8 +10,10 @@ const (
 	// receiptBytes is how much must have arrived to be worth a RECEIPT: a session
 	// that is typed into needs none.
 	receiptBytes = 4 << 10
-	// receiptTime is how long a RECEIPT may wait for more to tell.
-	receiptTime = 5 * time.Millisecond
+	// receiptTime is how long a RECEIPT may wait for more to tell: not long, since it looks
+	// like a queue to the peer. On a path that is not governed it is nearReceiptTime.
+	receiptTime     = 2 * time.Millisecond
+	nearReceiptTime = 5 * time.Millisecond
 )
 
 // leaving counts bytes of the link that are about to be written.
@@ -26,17 +28,21 @@ func (l *Link) passed(in, out int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if out > 0 {
-		l.governor.left(out, l.meter.now())
+		l.governor.left(l.meter.now())
 	}
 	l.received += uint64(in)
 	if in == 0 || l.telling || l.received-l.told < receiptBytes || l.lost != nil {
 		return
 	}
 	l.telling = true
+	wait := receiptTime
+	if l.governor.near {
+		wait = nearReceiptTime
+	}
 	if l.teller == nil {
-		l.teller = time.AfterFunc(receiptTime, l.tell)
+		l.teller = time.AfterFunc(wait, l.tell)
 	} else {
-		l.teller.Reset(receiptTime)
+		l.teller.Reset(wait)
 	}
 }
 
@@ -68,9 +74,8 @@ func (l *Link) beatLeaves() { l.beatAfter = l.governor.sent }
 // caller holds mu.
 func (l *Link) beatArrived(rtt time.Duration) {
 	now := l.meter.now()
-	l.governor.roundTrip(rtt, now)
 	if l.cfg.Receipts {
-		l.governor.receipt(l.beatAfter, now)
+		l.governor.answered(l.beatAfter, rtt, now)
 		l.queue.wake.Broadcast()
 	}
 }
@@ -81,6 +86,14 @@ func (l *Link) bulkRoom() int {
 		return maxChunk
 	}
 	return l.governor.room()
+}
+
+// mostChunk is how many of them may leave together. The caller holds mu.
+func (l *Link) mostChunk() int {
+	if !l.cfg.Receipts {
+		return maxChunk
+	}
+	return l.governor.chunk()
 }
 
 // mostInteractive is how many bytes one writer may write in interactiveTime and not

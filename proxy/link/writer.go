@@ -35,13 +35,14 @@ const (
 // that a keystroke never waits long behind it, and so that the peer gets whole
 // TLS records often enough to acknowledge them on a slow line.
 type chunker struct {
-	size  int
+	size  int // by what is written
+	most  int // by what is on its way, where that is governed
 	bytes int
 	busy  time.Duration
 }
 
 // wrote learns from a write of n bytes that took so long, and reports whether it
-// has changed its mind.
+// has made up its mind again.
 func (k *chunker) wrote(n int, took time.Duration) bool {
 	k.bytes += n
 	k.busy += took
@@ -49,24 +50,26 @@ func (k *chunker) wrote(n int, took time.Duration) bool {
 		return false
 	}
 	perChunk := float64(k.bytes) * float64(chunkTime) / float64(max(k.busy, 1))
-	old := k.size
 	k.size = int(min(max(perChunk, minChunk), maxChunk))
 	k.bytes, k.busy = 0, 0
-	return k.size != old
+	return true
 }
 
+// chunk is the size now.
+func (k *chunker) chunk() int { return min(k.size, k.most) }
+
 // unsent is how much the kernel may hold.
-func (k *chunker) unsent() int { return min(max(unsentChunks*k.size, minUnsent), maxUnsent) }
+func (k *chunker) unsent() int { return min(max(unsentChunks*k.chunk(), minUnsent), maxUnsent) }
 
 // write is the link's writer: the only caller of yamux's write side but for
 // OpenStream's and the reader's window updates, one header each.
 func (l *Link) write() {
-	chunk := chunker{size: firstChunk}
+	chunk := chunker{size: firstChunk, most: maxChunk}
 	unsent := chunk.unsent()
 	limitUnsent(l.meter.Conn, unsent)
 	var buf *[]byte
 	for {
-		job, ok := l.next(&buf, chunk.size)
+		job, ok := l.next(&buf, &chunk)
 		if !ok {
 			return
 		}
@@ -119,7 +122,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxChunk); return 
 // buffer: the memory of a Write belongs to its caller, who may be gone before it
 // is sent. No buffer is held while waiting. It reports false when the link has
 // ended.
-func (l *Link) next(held **[]byte, chunk int) (job, bool) {
+func (l *Link) next(held **[]byte, chunk *chunker) (job, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.queue
@@ -149,7 +152,8 @@ func (l *Link) next(held **[]byte, chunk int) (job, bool) {
 			return job{closing: shift(&q.closing)}, true
 		case len(q.bulk) > 0 && l.bulkRoom() > 0:
 			c := shift(&q.bulk)
-			if c.copy(buf, chunk) {
+			chunk.most = l.mostChunk()
+			if c.copy(buf, chunk.chunk()) {
 				if len(c.pending) > 0 {
 					c.queued = true
 					q.bulk = append(q.bulk, c)
