@@ -58,26 +58,31 @@ func (f *framer) Write(p []byte) (int, error) {
 			copy(f.header[:], p)
 			return len(p), nil
 		}
-		return f.write(p)
+		return f.write(nil, p)
 	}
 	f.held = false
+	if len(p) > maxRecord { // many records anyhow
+		return f.write(f.header[:], p)
+	}
 	b, _ := joined.Get().(*[]byte)
 	defer joined.Put(b)
 	*b = append(append((*b)[:0], f.header[:]...), p...)
-	if n, err := f.write(*b); err != nil {
+	if n, err := f.write(nil, *b); err != nil {
 		return max(0, n-muxHeader), err
 	}
 	return len(p), nil
 }
 
-func (f *framer) write(p []byte) (int, error) {
+// write writes a header, if there is one, and p, and returns how much of p.
+func (f *framer) write(header, p []byte) (int, error) {
 	if f.mute.Load() {
 		return len(p), nil
 	}
-	f.leaving(len(p))
-	n, err := f.gathered(p)
-	f.passed(0, n)
-	if err != nil {
+	f.leaving(len(header) + len(p))
+	n, err := f.gathered(header, p)
+	if err == nil {
+		f.passed(0, len(header)+n)
+	} else {
 		f.caused(err)
 		f.lastWords()
 		f.failed(err)
@@ -88,13 +93,18 @@ func (f *framer) write(p []byte) (int, error) {
 // maxRecord is how much of what is written TLS puts into one record (RFC 8446, 5.1).
 const maxRecord = 16 << 10
 
-// gathered writes the records that p becomes as one.
-func (f *framer) gathered(p []byte) (int, error) {
+// gathered writes the records that both become as one.
+func (f *framer) gathered(header, p []byte) (n int, err error) {
 	if len(p) <= maxRecord {
 		return f.conn.Write(p)
 	}
 	f.meter.hold()
-	n, err := f.conn.Write(p)
+	if len(header) > 0 {
+		_, err = f.conn.Write(header)
+	}
+	if err == nil {
+		n, err = f.conn.Write(p)
+	}
 	if failed := f.meter.release(); err == nil && failed != nil {
 		return 0, failed
 	}
