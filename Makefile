@@ -78,7 +78,7 @@ e2e: ## ssh, sshd and NATs in network namespaces (Linux, root)
 	SSHKA_E2E=$${SSHKA_E2E:-run} $(GO) test -count=1 -timeout=10m -v ./test/
 
 .PHONY: e2e-all
-e2e-all: ## make e2e with its long tests: outages of half a minute, hundreds of sessions
+e2e-all: ## make e2e with its long tests: outages of half a minute, thousands of links and sessions
 	SSHKA_E2E=$${SSHKA_E2E:-run} SSHKA_E2E_ALL=1 $(GO) test -count=1 -timeout=40m -v ./test/
 
 # Taken by the test of the page, from a real daemon.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	proxyclient "github.com/sshka/sshka-proxy/proxy/client"
@@ -102,7 +103,7 @@ func (c *comparison) idleLinks(s *scenario) {
 	where := fmt.Sprintf("%s:%d", relayIP, relayPort)
 	identities, err := keyauth.Load(st.t.Context(), keyauth.Sources{List: []string{st.l.path("user")}})
 	st.l.check(err)
-	pin := relayPin(st, where)
+	pin := relayPin(st.t, st.l, where)
 
 	ctx, stop := context.WithCancel(st.t.Context())
 	var running sync.WaitGroup
@@ -189,15 +190,15 @@ func (c *comparison) idleLinks(s *scenario) {
 }
 
 // relayPin returns the fingerprint that the lab knows a relay by.
-func relayPin(st *stage, relay string) string {
-	st.t.Helper()
-	text, err := os.ReadFile(st.l.path("known_relays"))
-	st.l.check(err)
+func relayPin(t *testing.T, l *lab, relay string) string {
+	t.Helper()
+	text, err := os.ReadFile(l.path("known_relays"))
+	l.check(err)
 	for line := range strings.Lines(string(text)) {
 		if name, pin, _ := strings.Cut(strings.TrimSpace(line), " "); name == relay {
 			return pin
 		}
 	}
-	st.t.Fatalf("lab: %s is not known", relay)
+	t.Fatalf("lab: %s is not known", relay)
 	return ""
 }

@@ -168,25 +168,35 @@ func (c *comparison) progress(format string, args ...any) {
 // allows too few, fewer sessions and links are held.
 func (c *comparison) raiseDescriptors() {
 	c.t.Helper()
-	const wanted, spare = 65_536, 2000
-	limit := unix.Rlimit{Cur: wanted, Max: wanted}
-	if unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			c.t.Fatalf("read the limit of descriptors: %v", err)
-		}
-		limit.Cur = limit.Max
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			c.t.Fatalf("allow %d descriptors: %v", limit.Cur, err)
-		}
-	}
-	room := int(limit.Cur) - spare
+	const spare = 2000
+	allowed := raiseDescriptors(c.t)
+	room := allowed - spare
 	// A session takes two here, the client's and the target's, and two of a program between.
 	if fewer := min(c.how.sessions, room/2); fewer < c.how.sessions {
-		c.report.remark("%d idle sessions, not %d: the system allows %d descriptors", fewer, c.how.sessions, limit.Cur)
+		c.report.remark("%d idle sessions, not %d: the system allows %d descriptors", fewer, c.how.sessions, allowed)
 		c.how.sessions = fewer
 	}
 	if fewer := min(c.how.links, room); fewer < c.how.links {
-		c.report.remark("%d idle links, not %d: the system allows %d descriptors", fewer, c.how.links, limit.Cur)
+		c.report.remark("%d idle links, not %d: the system allows %d descriptors", fewer, c.how.links, allowed)
 		c.how.links = fewer
 	}
+}
+
+// raiseDescriptors lets this process, and what it starts, have as many open files as the
+// system allows, up to what any test wants, and returns how many.
+func raiseDescriptors(t *testing.T) int {
+	t.Helper()
+	const wanted = 131_072
+	limit := unix.Rlimit{Cur: wanted, Max: wanted}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		return wanted
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatalf("read the limit of descriptors: %v", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatalf("allow %d descriptors: %v", limit.Cur, err)
+	}
+	return int(limit.Cur)
 }

@@ -26,6 +26,7 @@ type carrier struct {
 	wake    *sync.Cond
 	pending []byte // the Write under way, what is left of it
 	writing bool
+	reading bool  // a Read is under way
 	queued  bool  // stands in one of the queue's rows
 	closed  bool  // by us
 	failure error // of the stream alone
@@ -44,24 +45,32 @@ func (l *Link) newCarrier(stream *yamux.Stream) *carrier {
 	return c
 }
 
-// Read reads what the peer wrote. io.EOF is the end of the carrier, not of the
-// session.
+// Read reads what the peer wrote, for one goroutine. io.EOF is the end of the carrier,
+// not of the session.
 func (c *carrier) Read(p []byte) (int, error) {
+	c.l.mu.Lock()
+	c.reading = !c.closed
+	c.l.mu.Unlock()
+	if !c.reading { // nobody else writes to it
+		return 0, net.ErrClosed
+	}
 	n, err := c.stream.Read(p)
 	if n > 0 {
 		c.l.unread.read(n)
-		c.l.mu.Lock()
-		c.reads = readsNow
-		c.l.mu.Unlock()
-		return n, nil
-	}
-	if err == nil {
-		return 0, nil
 	}
 	c.l.mu.Lock()
+	c.reading = false
+	if n > 0 {
+		c.reads = readsNow
+	}
 	closed, hushed := c.closed, c.l.hushed
+	if closed {
+		c.wake.Broadcast()
+	}
 	c.l.mu.Unlock()
 	switch {
+	case n > 0 || err == nil:
+		return n, nil
 	case closed:
 		return 0, net.ErrClosed
 	case hushed: // yamux calls it a clean end, or a timeout
@@ -128,17 +137,27 @@ func (c *carrier) Close() error {
 // that yamux stores nothing that nobody reads. Only the writer calls it.
 func (c *carrier) finish() {
 	_ = c.stream.Close()
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	if !c.l.hushed {
-		_ = c.stream.SetReadDeadline(time.Time{})
-	}
 	c.l.tasks.Go(func() {
+		c.awaitRead()
 		_, _ = io.Copy(io.Discard, counted{c.stream, &c.l.unread})
 		c.l.mu.Lock()
 		defer c.l.mu.Unlock()
 		delete(c.l.carriers, c)
 	})
+}
+
+// awaitRead lets the last Read return before another one begins: two of them take two
+// locks of yamux's stream in opposite orders, and would hold each other up for ever, and
+// with them the link.
+func (c *carrier) awaitRead() {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	for c.reading {
+		c.wake.Wait()
+	}
+	if !c.l.hushed {
+		_ = c.stream.SetReadDeadline(time.Time{})
+	}
 }
 
 // counted is a stream whose bytes are counted out.

@@ -56,7 +56,7 @@ func (l *Link) GoAway(after time.Duration, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue.control.goAway = &wire.GoAway{After: after, Reason: reason}
-	l.queue.wake.Broadcast()
+	l.queue.wake()
 }
 
 // startControl makes stream the control stream.
@@ -67,7 +67,7 @@ func (l *Link) startControl(stream *yamux.Stream) {
 		_ = stream.SetReadDeadline(past)
 	}
 	close(l.ready)
-	l.queue.wake.Broadcast()
+	l.queue.wake()
 	l.mu.Unlock()
 	l.tasks.Go(func() {
 		err := l.readControl(counted{stream, &l.unread})
@@ -95,6 +95,7 @@ func (l *Link) readControl(r io.Reader) error {
 			if err := l.peerBeat(m.Seq); err != nil {
 				return err
 			}
+			l.answer()
 		case *wire.BeatAck:
 			l.beatAnswered(m.Seq)
 		case *wire.SlowDown:
@@ -204,10 +205,29 @@ func (l *Link) peerBeat(seq uint64) error {
 		l.hit(LimitBeatPace)
 		return wire.Violation("the peer beats too fast")
 	case heartbeat.Ignore:
-		return nil
 	}
-	l.queue.wake.Broadcast()
 	return nil
+}
+
+// answer writes what waits for the control stream, unless there is a writer, who
+// will: most links do nothing but beat, and need none. The peer that does not read
+// holds up the control stream's reader alone: bytes that arrive are counted below it.
+func (l *Link) answer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.writing || l.lost != nil || l.queue.control.empty() {
+		return
+	}
+	l.writing = true
+	buf, _ := chunks.Get().(*[]byte)
+	*buf = (*buf)[:0]
+	job := l.controlJob(buf)
+	l.mu.Unlock()
+	l.writeControl(job, *buf)
+	chunks.Put(buf)
+	l.mu.Lock()
+	l.writing = false
+	l.queue.wake()
 }
 
 func (l *Link) slowDown(least time.Duration) {

@@ -18,6 +18,9 @@
 //	session ─▶ carrier.Write ─▶ queue ─┼─▶ writer ─▶ yamux ─▶ framer ─▶ TLS ─▶ meter ─▶ TCP
 //	beats, answers, GOAWAY ─▶ flags ───┘
 //
+// Control messages go past yamux, whose write side costs a beat two hand-overs. The
+// writer is a goroutine only while there is something to write.
+//
 // What else of yamux v0.1.2 is turned off or kept away, and why, stands beside
 // muxConfig. The package is the only importer of yamux.
 package link

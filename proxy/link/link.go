@@ -44,6 +44,9 @@ type Config struct {
 	// MaxStreams is how many streams the peer may have open, those included that
 	// are being closed; one more ends the link. Zero: as many as it likes.
 	MaxStreams int
+	// Accepted, at the relay's end, is given the carriers that the peer opens. It
+	// must not block: Run calls it. Nil: they wait for Accept.
+	Accepted func(io.ReadWriteCloser)
 	// Window is every stream's receive window, in bytes. It must be above twice
 	// what a session here takes in flight, its buffer, since yamux moves it in
 	// halves: credit is the limit (docs/protocol.md §5), never this. Zero means
@@ -91,6 +94,7 @@ type Link struct {
 	client bool
 	meter  *Meter
 	mux    *yamux.Session
+	framer *framer // beneath mux
 
 	unread   unread
 	accepted chan *carrier
@@ -113,6 +117,10 @@ type Link struct {
 	goAway   *wire.GoAway // the peer's
 	carriers map[*carrier]struct{}
 	queue    queue
+	writer   func()  // is write: to make it at each start would cost
+	writing  bool    // there is a writer
+	chunk    chunker // the writer's alone, as is unsent
+	unsent   int     // what the kernel was told that it may hold, in bytes
 
 	governor  governor
 	received  uint64      // bytes of the link so far, above TLS
@@ -180,13 +188,14 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		carriers: make(map[*carrier]struct{}),
 		beats:    heartbeat.New(cfg.Heartbeat, rand.Float64),
 		governor: newGovernor(),
+		chunk:    chunker{size: firstChunk, most: maxChunk},
 	}
 	if cfg.Trace != nil {
 		l.trace = *cfg.Trace
 	}
-	l.queue.init(&l.mu)
+	l.queue.wake, l.writer = l.startWriter, l.write
 	l.unread.full = func() { l.hit(LimitUnread) }
-	f := &framer{
+	l.framer = &framer{
 		conn:    conn,
 		meter:   l.meter,
 		close:   l.hangUp,
@@ -200,9 +209,9 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	}
 	var err error
 	if client {
-		l.mux, err = yamux.Client(f, muxConfig(cfg.Window))
+		l.mux, err = yamux.Client(l.framer, muxConfig(cfg.Window))
 	} else {
-		l.mux, err = yamux.Server(f, muxConfig(cfg.Window))
+		l.mux, err = yamux.Server(l.framer, muxConfig(cfg.Window))
 	}
 	return l, err
 }
@@ -215,9 +224,9 @@ func (l *Link) Run(ctx context.Context) error {
 		l.part(context.Cause(ctx))
 	})
 	defer stop()
-	l.tasks.Go(l.write)
-	l.tasks.Go(l.accept)
+	l.limitUnsent()
 	l.tick()
+	l.accept() // until yamux closes, at the latest upon the link's end
 
 	<-l.dead
 	l.mux.Close()
@@ -310,7 +319,6 @@ func (l *Link) end(reason Reason, err error) {
 	for c := range l.carriers {
 		c.wake.Broadcast()
 	}
-	l.queue.wake.Broadcast()
 }
 
 // err is the error of a link that has ended. The caller holds mu.
@@ -399,8 +407,8 @@ func (l *Link) Open(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 }
 
-// Accept returns the next carrier that the peer opened. A relay calls it in a
-// loop and never blocks in between.
+// Accept returns the next carrier that the peer opened, where no Config.Accepted
+// takes them. It is called in a loop that never blocks in between.
 func (l *Link) Accept(ctx context.Context) (io.ReadWriteCloser, error) {
 	select {
 	case c := <-l.accepted:
@@ -442,6 +450,8 @@ func (l *Link) accept() {
 			l.hit(LimitStreams)
 			l.end(Protocol, wire.Violation("more than %d streams", l.cfg.MaxStreams))
 			return
+		case l.cfg.Accepted != nil:
+			l.cfg.Accepted(l.newCarrier(stream))
 		default:
 			select {
 			case l.accepted <- l.newCarrier(stream):
@@ -477,7 +487,7 @@ func (l *Link) goodbye() bool {
 	written := make(chan struct{})
 	l.queue.control.goAway = &wire.GoAway{After: l.cfg.ComeBack, Reason: "shutdown"}
 	l.queue.control.goAwayWritten = written
-	l.queue.wake.Broadcast()
+	l.queue.wake()
 	l.mu.Unlock()
 	late := time.NewTimer(goodbyeTime)
 	defer late.Stop()

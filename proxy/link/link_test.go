@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,6 +118,36 @@ func TestCarriersCarryBothWays(t *testing.T) {
 			}
 		}
 		wg.Wait()
+		p.close()
+	})
+}
+
+// TestAnIdleLinkHasNoWriter: thousands of links wait at a relay, each goroutine with a
+// stack of its own.
+func TestAnIdleLinkHasNoWriter(t *testing.T) {
+	simnet.Bubble(t, func(t *testing.T) {
+		const each = 4 // Run, yamux's two, the control stream's reader
+		before := runtime.NumGoroutine()
+		x, y := simnet.Pipe(simnet.Line{Delay: 10 * time.Millisecond})
+		line := runtime.NumGoroutine() - before // its own
+		x.Close()
+		y.Close()
+		synctest.Wait()
+		before = runtime.NumGoroutine() + line
+		p := join(t, simnet.Line{Delay: 10 * time.Millisecond}, Config{}, Config{})
+		a, b := p.carriers(t)
+		for range 10 { // bytes and beats
+			if _, err := a.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(b, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := runtime.NumGoroutine() - before; n > 2*each {
+			t.Errorf("%d goroutines for two ends of an idle link, want %d", n, 2*each)
+		}
 		p.close()
 	})
 }
@@ -307,7 +338,7 @@ func TestBeatFloodIsToldThenDropped(t *testing.T) {
 			for range 100_000 {
 				p.proxy.mu.Lock()
 				p.proxy.queue.control.beat = 1 << 40
-				p.proxy.queue.wake.Broadcast()
+				p.proxy.queue.wake()
 				p.proxy.mu.Unlock()
 				select {
 				case <-p.relay.Done():

@@ -1,9 +1,6 @@
 package link
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // What counts as interactive: by behaviour, not by port. A keystroke and its
 // echo, a prompt, an acknowledgement.
@@ -40,14 +37,12 @@ func (b *behaviour) interactive(n, most int, now time.Duration) bool {
 // stands in it at most once with one Write and once to be closed. The link's mu
 // guards it.
 type queue struct {
-	wake    *sync.Cond // the writer waits here
+	wake    func() // starts the writer, unless it runs or there is nothing to write
 	control controlOut
 	small   []*carrier
 	closing []*carrier
 	bulk    []*carrier
 }
-
-func (q *queue) init(mu *sync.Mutex) { q.wake = sync.NewCond(mu) }
 
 // push lets c's pending Write wait for its turn.
 func (q *queue) push(c *carrier) {
@@ -57,13 +52,13 @@ func (q *queue) push(c *carrier) {
 		q.bulk = append(q.bulk, c)
 	}
 	c.queued = true
-	q.wake.Broadcast()
+	q.wake()
 }
 
 // close lets c be closed after what the writer has taken from it.
 func (q *queue) close(c *carrier) {
 	q.closing = append(q.closing, c)
-	q.wake.Broadcast()
+	q.wake()
 }
 
 // shift removes and returns the first of a row.

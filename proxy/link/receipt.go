@@ -53,7 +53,7 @@ func (l *Link) tell() {
 	l.telling = false
 	l.told = l.received
 	l.queue.control.receipt = l.received
-	l.queue.wake.Broadcast()
+	l.queue.wake()
 }
 
 // receipt takes the peer's.
@@ -62,7 +62,7 @@ func (l *Link) receipt(m *wire.Receipt) {
 	defer l.mu.Unlock()
 	if l.cfg.Receipts {
 		l.governor.receipt(m.Bytes, l.meter.now())
-		l.queue.wake.Broadcast()
+		l.queue.wake()
 	}
 }
 
@@ -76,7 +76,7 @@ func (l *Link) beatArrived(rtt time.Duration) {
 	now := l.meter.now()
 	if l.cfg.Receipts {
 		l.governor.answered(l.beatAfter, rtt, now)
-		l.queue.wake.Broadcast()
+		l.queue.wake()
 	}
 }
 

@@ -55,7 +55,7 @@ func (l *Link) decided(d heartbeat.Decision) {
 	if d.Beat {
 		l.tally.beat(l.meter.now())
 		l.queue.control.beat = d.Seq
-		l.queue.wake.Broadcast()
+		l.queue.wake()
 		if l.trace.BeatSent != nil {
 			l.trace.BeatSent(d.Seq)
 		}

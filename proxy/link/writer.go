@@ -61,15 +61,39 @@ func (k *chunker) chunk() int { return min(k.size, k.most) }
 // unsent is how much the kernel may hold.
 func (k *chunker) unsent() int { return min(max(unsentChunks*k.chunk(), minUnsent), maxUnsent) }
 
+// limitUnsent tells the kernel how much it may hold, if that has changed.
+func (l *Link) limitUnsent() {
+	if n := l.chunk.unsent(); n != l.unsent {
+		l.unsent = n
+		limitUnsent(l.meter.Conn, n)
+	}
+}
+
+// startWriter starts the link's writer if there is something to write: a goroutine
+// that runs only so long, since most links are idle. The caller holds mu.
+func (l *Link) startWriter() {
+	if l.writing || l.lost != nil || !l.wanted() {
+		return
+	}
+	l.writing = true
+	l.tasks.Go(l.writer)
+}
+
+// wanted reports whether something waits that may be written now. The caller holds
+// mu.
+func (l *Link) wanted() bool {
+	q := &l.queue
+	return !q.control.empty() && l.control != nil || len(q.small) > 0 || len(q.closing) > 0 || len(q.bulk) > 0 && l.bulkRoom() > 0
+}
+
 // write is the link's writer: the only caller of yamux's write side but for
-// OpenStream's and the reader's window updates, one header each.
+// OpenStream's and the reader's window updates, one header each. What goes to the
+// control stream goes past yamux.
 func (l *Link) write() {
-	chunk := chunker{size: firstChunk, most: maxChunk}
-	unsent := chunk.unsent()
-	limitUnsent(l.meter.Conn, unsent)
-	var buf *[]byte
+	buf, _ := chunks.Get().(*[]byte)
+	defer chunks.Put(buf)
 	for {
-		job, ok := l.next(&buf, &chunk)
+		job, ok := l.next(buf)
 		if !ok {
 			return
 		}
@@ -78,25 +102,37 @@ func (l *Link) write() {
 			job.closing.finish()
 			continue
 		case job.carrier == nil:
-			if _, err := l.control.Write(*buf); err != nil {
-				return // the control stream's reader ends the link
-			}
-			if job.written != nil {
-				close(job.written)
-			}
+			l.writeControl(job, *buf)
 			continue
 		}
 		start := l.meter.now()
 		_, err := job.carrier.stream.Write(*buf)
-		if chunk.wrote(len(*buf), l.meter.now()-start) {
-			if n := chunk.unsent(); n != unsent {
-				unsent = n
-				limitUnsent(l.meter.Conn, unsent)
-			}
+		if l.chunk.wrote(len(*buf), l.meter.now()-start) {
+			l.limitUnsent()
 		}
 		if err != nil && !errors.Is(err, yamux.ErrSessionShutdown) {
 			job.carrier.fail(err)
 		}
+	}
+}
+
+// controlJob takes all that waits for the control stream. The caller holds mu.
+func (l *Link) controlJob(buf *[]byte) (j job) {
+	if l.queue.control.beat != 0 {
+		l.beatLeaves()
+	}
+	*buf, j.written = l.queue.control.take(*buf)
+	l.watch()
+	return j
+}
+
+// writeControl does a controlJob.
+func (l *Link) writeControl(j job, buf []byte) {
+	if err := l.framer.message(l.control.StreamID(), buf); err != nil {
+		l.meter.Close() // yamux sees the end, and the control stream's reader ends the link
+	}
+	if j.written != nil {
+		close(j.written)
 	}
 }
 
@@ -118,31 +154,20 @@ type job struct {
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxChunk); return &b }}
 
-// next waits for something to do and copies what is to be written to a pooled
-// buffer: the memory of a Write belongs to its caller, who may be gone before it
-// is sent. No buffer is held while waiting. It reports false when the link has
-// ended.
-func (l *Link) next(held **[]byte, chunk *chunker) (job, bool) {
+// next finds something to do and copies what is to be written to a pooled buffer:
+// the memory of a Write belongs to its caller, who may be gone before it is sent. It
+// reports false when there is nothing, or the link has ended: then the writer has.
+func (l *Link) next(buf *[]byte) (job, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.queue
 	for {
-		if *held == nil {
-			*held, _ = chunks.Get().(*[]byte)
-		}
-		buf := *held
 		*buf = (*buf)[:0]
 		switch {
 		case l.lost != nil:
 			return job{}, false
 		case !q.control.empty() && l.control != nil:
-			var written chan struct{}
-			if q.control.beat != 0 {
-				l.beatLeaves()
-			}
-			*buf, written = q.control.take(*buf)
-			l.watch()
-			return job{written: written}, true
+			return l.controlJob(buf), true
 		case len(q.small) > 0:
 			if c := shift(&q.small); c.copy(buf, interactiveBytes) {
 				l.watch()
@@ -152,8 +177,8 @@ func (l *Link) next(held **[]byte, chunk *chunker) (job, bool) {
 			return job{closing: shift(&q.closing)}, true
 		case len(q.bulk) > 0 && l.bulkRoom() > 0:
 			c := shift(&q.bulk)
-			chunk.most = l.mostChunk()
-			if c.copy(buf, chunk.chunk()) {
+			l.chunk.most = l.mostChunk()
+			if c.copy(buf, l.chunk.chunk()) {
 				if len(c.pending) > 0 {
 					c.queued = true
 					q.bulk = append(q.bulk, c)
@@ -162,9 +187,8 @@ func (l *Link) next(held **[]byte, chunk *chunker) (job, bool) {
 				return job{carrier: c}, true
 			}
 		default:
-			chunks.Put(buf)
-			*held = nil
-			q.wake.Wait()
+			l.writing = false
+			return job{}, false
 		}
 	}
 }

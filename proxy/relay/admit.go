@@ -28,40 +28,47 @@ type peer struct {
 	link      *link.Link
 	log       *slog.Logger
 	sessions  sync.WaitGroup
-	gate      gate // sessions opened on this link
-	asking    gate // carriers that have not said what they are for
+	mu        sync.Mutex // guards leaving, and the first of sessions
+	leaving   bool       // no carrier is taken any more
+	gate      gate       // sessions opened on this link
+	asking    gate       // carriers that have not said what they are for
 	turnOut   context.CancelCauseFunc
 	turnedOut atomic.Bool
 }
 
-// accept takes carriers at once, and dials afterwards: a proxy's yamux must not
-// wait for a target. It ends with staying, what it has begun with ctx: a session
-// may have moved to another link.
-func (p *peer) accept(ctx, staying context.Context) {
-	p.gate = make(gate, p.cfg.Limits.SessionsPerLink)
-	p.asking = make(gate, p.cfg.Limits.SessionsPerLink)
-	for {
-		c, err := p.link.Accept(staying)
+// accepted takes a carrier at once, and dials afterwards: a proxy's yamux must not
+// wait for a target. What it begins ends with ctx: a session may have moved to
+// another link. A link that ends takes carriers with it that nobody has answered.
+func (p *peer) accepted(ctx context.Context, c io.ReadWriteCloser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaving {
+		return
+	}
+	if !p.asking.enter() { // a flood of carriers that say nothing
+		p.r.hit(LimitStreams)
+		p.sessions.Go(func() { c.Close() })
+		return
+	}
+	p.sessions.Go(func() {
+		req, err := p.receive(c)
+		p.asking.leave()
 		if err != nil {
 			return
 		}
-		if !p.asking.enter() { // a flood of carriers that say nothing
-			p.r.hit(LimitStreams)
-			p.sessions.Go(func() { c.Close() })
-			continue
+		// The stack of a dial has grown, and most sessions are idle for hours.
+		if carry := p.admit(ctx, req); carry != nil {
+			p.sessions.Go(carry)
 		}
-		p.sessions.Go(func() {
-			req, err := p.receive(c)
-			p.asking.leave()
-			if err != nil {
-				return
-			}
-			// The stack of a dial has grown, and most sessions are idle for hours.
-			if carry := p.admit(ctx, req); carry != nil {
-				p.sessions.Go(carry)
-			}
-		})
-	}
+	})
+}
+
+// leave takes no carrier any more and waits until all that were taken have ended.
+func (p *peer) leave() {
+	p.mu.Lock()
+	p.leaving = true
+	p.mu.Unlock()
+	p.sessions.Wait()
 }
 
 // receive reads what a carrier is for, within the handshake's time.

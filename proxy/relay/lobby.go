@@ -7,10 +7,15 @@ import (
 	"time"
 )
 
-// youngGuest is how old a guest must be to make room for another of its own
-// source. An honest handshake has ended by then, even when thousands come at once
-// from behind one NAT.
-const youngGuest = 2 * time.Second
+const (
+	// youngGuest is how old a guest must be to make room for another, unless its
+	// source takes more than its share. An honest handshake has ended by then, even
+	// when thousands come at once.
+	youngGuest = 2 * time.Second
+	// fairShare is how many times as many guests as the newcomer's a source may have,
+	// and keep its young ones.
+	fairShare = 2
+)
 
 // lobby is where strangers wait until they are known: so many in all. When it is
 // full, the oldest of the source that has most goes: whoever fills it from one
@@ -28,6 +33,14 @@ type lobby struct {
 type source struct {
 	prefix netip.Prefix
 	guests []*stranger // the oldest first
+}
+
+// busier reports whether s has more guests, or as many and one that is older.
+func (s *source) busier(other *source) bool {
+	if n, most := len(s.guests), len(other.guests); n != most {
+		return n > most
+	}
+	return s.guests[0].since.Before(other.guests[0].since)
 }
 
 // stranger is a connection in a lobby.
@@ -88,15 +101,19 @@ func (l *lobby) enter(c net.Conn) *stranger {
 
 // turnOut makes room for one from the given source.
 func (l *lobby) turnOut(from netip.Prefix) bool {
-	busiest := l.sources[from] // of several that have most, not another's
+	own := 1 // with the newcomer
+	busiest := l.sources[from]
+	if busiest != nil {
+		own += len(busiest.guests)
+	}
 	for _, src := range l.sources {
-		if busiest == nil || len(src.guests) > len(busiest.guests) {
-			busiest = src
+		if busiest == nil || src.busier(busiest) && (busiest.prefix != from || len(src.guests) > len(busiest.guests)) {
+			busiest = src // of several that have most, not another's
 		}
 	}
 	oldest := busiest.guests[0]
-	if busiest.prefix == from && time.Since(oldest.since) < youngGuest {
-		return false
+	if time.Since(oldest.since) < youngGuest && len(busiest.guests) <= fairShare*own {
+		return false // else a storm would break off every handshake that it has begun
 	}
 	oldest.turned = true
 	oldest.conn.Close()

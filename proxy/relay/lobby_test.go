@@ -81,30 +81,59 @@ func TestASlowGuestOutlivesAFlood(t *testing.T) {
 	})
 }
 
-// TestAStormFromOnePlaceIsNotThrashed: five thousand links come back at once from
-// behind one NAT. Those that are in go on; the others come again.
-func TestAStormFromOnePlaceIsNotThrashed(t *testing.T) {
+// TestAStormIsNotThrashed: five thousand links come back at once, from behind one NAT
+// or from anywhere. Those that are in go on; the others come again.
+func TestAStormIsNotThrashed(t *testing.T) {
+	for _, sources := range []int{1, 4, 5000} {
+		t.Run(fmt.Sprintf("from %d places", sources), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				full := 0
+				l := newLobby(256, func() { full++ })
+				var in []*stranger
+				for i := range 5000 {
+					place := i % sources
+					if s := l.enter(&caller{from: fmt.Sprintf("203.0.%d.%d:%d", place/250, place%250+1, 1024+i)}); s != nil {
+						in = append(in, s)
+					}
+				}
+				if len(in) != 256 || full != 5000-256 {
+					t.Errorf("%d were let in, %d found it full", len(in), full)
+				}
+				for _, s := range in {
+					if l.turnedOut(s) {
+						t.Error("turned out in the middle of a handshake")
+						break
+					}
+					l.leave(s)
+				}
+				if l.n != 0 || len(l.sources) != 0 {
+					t.Errorf("%d left, of %d sources", l.n, len(l.sources))
+				}
+			})
+		})
+	}
+}
+
+// TestTheOldestOfManyPlacesMakesRoom: where nobody takes more than others, who has been
+// there for longest goes, once no honest handshake takes so long.
+func TestTheOldestOfManyPlacesMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		full := 0
-		l := newLobby(256, func() { full++ })
+		l := newLobby(256, func() {})
 		var in []*stranger
-		for i := range 5000 {
-			if s := l.enter(&caller{from: fmt.Sprintf("203.0.113.7:%d", 1024+i)}); s != nil {
-				in = append(in, s)
+		for i := range 256 {
+			in = append(in, l.enter(&caller{from: fmt.Sprintf("203.0.113.%d:5000", i)}))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(youngGuest)
+		for i := range 5 {
+			if l.enter(&caller{from: fmt.Sprintf("198.51.100.%d:5000", i)}) == nil {
+				t.Errorf("caller %d was not let in", i)
 			}
 		}
-		if len(in) != 256 || full != 5000-256 {
-			t.Errorf("%d were let in, %d found it full", len(in), full)
-		}
-		for _, s := range in {
-			if l.turnedOut(s) {
-				t.Error("turned out in the middle of a handshake")
-				break
+		for i, s := range in {
+			if out := l.turnedOut(s); out != (i < 5) {
+				t.Errorf("stranger %d was turned out: %v", i, out)
 			}
-			l.leave(s)
-		}
-		if l.n != 0 || len(l.sources) != 0 {
-			t.Errorf("%d left, of %d sources", l.n, len(l.sources))
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -273,11 +274,15 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	conn := in.Conn
 	forGood := false
 	defer func() { in.leave(forGood) }()
-	p := &peer{r: r, cfg: in.cfg, conn: conn, person: in.person, log: r.log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint)}
+	p := &peer{
+		r: r, cfg: in.cfg, conn: conn, person: in.person, log: r.log.With("remote", conn.RemoteAddr().String(), "key", conn.Identity.Fingerprint),
+		gate: make(gate, in.cfg.Limits.SessionsPerLink), asking: make(gate, in.cfg.Limits.SessionsPerLink),
+	}
 	var err error
 	p.link, err = link.Server(conn.Conn, conn.Meter, link.Config{
 		Heartbeat: in.cfg.Heartbeat, ComeBack: comeBack, Window: link.WindowFor(in.cfg.Buffer),
 		Receipts: conn.Peer.Features&wire.FeatureReceipts != 0, MaxStreams: streamsPerSession * in.cfg.Limits.SessionsPerLink, Trace: &r.trace.Link,
+		Accepted: func(c io.ReadWriteCloser) { p.accepted(ctx, c) },
 	})
 	if err != nil {
 		conn.Close()
@@ -292,7 +297,6 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	// The link outlives ctx until every session has told its end.
 	linkCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	ended := make(chan struct{})
 	// Whose key is not authorized any more is told to go, as when the relay ends.
 	staying, turnOut := context.WithCancelCause(ctx)
 	defer turnOut(nil)
@@ -300,12 +304,12 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	r.links.add(p)
 	defer r.links.remove(p)
 	r.recheckLink(p) // since its key was proven
-	p.sessions.Go(func() { p.accept(ctx, staying) })
-	r.tasks.Go(func() {
-		p.sessions.Wait()
-		close(ended)
-	})
 	defer context.AfterFunc(staying, func() {
+		ended := make(chan struct{})
+		go func() { // ends as serveLink does
+			defer close(ended)
+			p.leave()
+		}()
 		late := time.NewTimer(farewell)
 		defer late.Stop()
 		select {
@@ -316,7 +320,7 @@ func (r *Relay) serveLink(ctx context.Context, in *guest) {
 	})()
 	lost := p.link.Run(linkCtx)
 	r.roster.leave(p, lost)
-	<-ended
+	p.leave()
 	select {
 	case <-p.link.Away():
 		forGood = true

@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -29,15 +28,15 @@ func (s *Session) SetDeadline(t time.Time) error {
 
 // SetReadDeadline bounds Read; the zero time is no bound.
 func (s *Session) SetReadDeadline(t time.Time) error {
-	return s.setDeadline(&s.readDeadline, s.reader, t)
+	return s.setDeadline(&s.readDeadline, s.wakeReader, t)
 }
 
 // SetWriteDeadline bounds Write; the zero time is no bound.
 func (s *Session) SetWriteDeadline(t time.Time) error {
-	return s.setDeadline(&s.writeDeadline, s.writer, t)
+	return s.setDeadline(&s.writeDeadline, s.writer.Broadcast, t)
 }
 
-func (s *Session) setDeadline(d *deadline, c *sync.Cond, t time.Time) error {
+func (s *Session) setDeadline(d *deadline, wake func(), t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -46,9 +45,9 @@ func (s *Session) setDeadline(d *deadline, c *sync.Cond, t time.Time) error {
 	d.set(t, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		c.Broadcast()
+		wake()
 	})
-	c.Broadcast()
+	wake()
 	return nil
 }
 

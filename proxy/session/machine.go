@@ -18,7 +18,7 @@ const (
 	// startWindow is the window of a new session, in bytes.
 	startWindow = 64 << 10
 	// growTime is how often a window may double.
-	growTime = 50 * time.Millisecond
+	growTime = 10 * time.Millisecond
 )
 
 // machine is one end of a session, without I/O. Offsets are absolute, counted

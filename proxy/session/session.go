@@ -84,6 +84,7 @@ type Session struct {
 	ready     chan struct{}
 	done      chan struct{} // closed when nothing is left to do
 	onFailure func(error)   // told once that Err is not nil; nil: nobody
+	pump      *pump         // writes what can be read; nil: nobody does
 
 	generation uint64        // of the newest carrier; 0: none yet
 	newest     *carrier      // nil: none yet, or none any more
@@ -217,62 +218,47 @@ func (s *Session) Err() error {
 func (s *Session) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.waitReadable(len(p) == 0); err != nil {
-		return 0, err
+	switch {
+	case len(p) > 0:
+		if _, err := s.waitReadable(); err != nil {
+			return 0, err
+		}
+	case s.closed:
+		return 0, net.ErrClosed
+	case s.readDeadline.passed():
+		return 0, os.ErrDeadlineExceeded
 	}
 	n := s.m.read(p)
 	s.consumed()
 	return n, nil
 }
 
-// WriteTo writes what the peer's application wrote to w until the end, straight
-// from the session's memory.
-func (s *Session) WriteTo(w io.Writer) (total int64, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// waitReadable waits until there is something to read. The caller holds mu.
+func (s *Session) waitReadable() ([]byte, error) {
 	for {
-		p, err := s.waitReadable(false)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return total, err
-		}
-		at := s.m.in.start
-		lent := s.m.in.lend()
-		s.mu.Unlock()
-		n, werr := w.Write(p)
-		s.mu.Lock()
-		s.m.in.unlend(lent)
-		if s.m.in.start == at { // nobody aborted meanwhile
-			s.m.in.discard(at + uint64(n))
-			s.consumed()
-		}
-		total += int64(n)
-		if werr != nil {
-			return total, werr
-		}
-	}
-}
-
-// waitReadable waits until there is something to read and returns what of it
-// lies together. The caller holds mu.
-func (s *Session) waitReadable(empty bool) ([]byte, error) {
-	for {
-		switch p := s.m.in.peek(s.m.in.start); {
-		case s.closed:
-			return nil, net.ErrClosed
-		case s.readDeadline.passed():
-			return nil, os.ErrDeadlineExceeded
-		case len(p) > 0, empty:
-			return p, nil
-		case s.m.failure != nil:
-			return nil, s.m.failure
-		case s.m.peerFin:
-			return nil, io.EOF
+		if p, err := s.readable(); len(p) > 0 || err != nil {
+			return p, err
 		}
 		s.reader.Wait()
 	}
+}
+
+// readable returns what there is to read that lies together, or why there will be
+// nothing. The caller holds mu.
+func (s *Session) readable() ([]byte, error) {
+	switch p := s.m.in.peek(s.m.in.start); {
+	case s.closed:
+		return nil, net.ErrClosed
+	case s.readDeadline.passed():
+		return nil, os.ErrDeadlineExceeded
+	case len(p) > 0:
+		return p, nil
+	case s.m.failure != nil:
+		return nil, s.m.failure
+	case s.m.peerFin:
+		return nil, io.EOF
+	}
+	return nil, nil
 }
 
 // consumed tells the peer of new room when that is worth a frame.
@@ -502,7 +488,7 @@ func (s *Session) wake() {
 			s.failedAt = time.Now()
 		}
 	}
-	s.reader.Broadcast()
+	s.wakeReader()
 	s.writer.Broadcast()
 	s.kick()
 }

@@ -48,6 +48,14 @@ type Failer interface {
 	OnFailure(f func(error)) (stop func())
 }
 
+// Pumper is implemented by a Conn that can be written elsewhere at no cost while it
+// has nothing to say: no goroutine waits for it.
+type Pumper interface {
+	// Pump writes to w what would be read, until the end. It returns at once, and
+	// calls done once, in a goroutine of its own, when all of that is over.
+	Pump(w io.Writer, done func(total int64, err error))
+}
+
 // Side names one of Join's connections.
 type Side string
 
@@ -90,12 +98,31 @@ func Join(ctx context.Context, a, b Conn) Result {
 		}
 	}
 
-	var r Result
+	ways := [...]way{{src: a, dst: b, from: A, to: B}, {src: b, dst: a, from: B, to: A}}
 	var wg sync.WaitGroup
-	wg.Go(func() { r.AToB = j.copy(b, a, B, A) })
-	r.BToA = j.copy(a, b, A, B) // an idle connection costs no goroutine more than it must
+	var own *way // is copied here: an idle connection costs no goroutine more than it must
+	for i := range ways {
+		w := &ways[i]
+		p, pumps := w.src.(Pumper)
+		switch {
+		case pumps:
+			wg.Add(1)
+			p.Pump(&marking{w: w.dst}, func(n int64, err error) {
+				defer wg.Done()
+				j.over(w, n, err)
+			})
+		case own == nil:
+			own = w
+		default:
+			wg.Go(func() { j.copy(w) })
+		}
+	}
+	if own != nil {
+		j.copy(own)
+	}
 	wg.Wait()
 
+	r := Result{AToB: ways[0].n, BToA: ways[1].n}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ended = true
@@ -121,21 +148,33 @@ type join struct {
 	drain   *time.Timer // aborts after a failed write
 }
 
-// copy moves bytes from src to dst until src ends or one of them fails.
-func (j *join) copy(dst, src Conn, dstSide, srcSide Side) int64 {
-	n, err := relay(dst, src)
+// way is one direction.
+type way struct {
+	src, dst Conn
+	from, to Side
+	n        int64 // bytes that were moved, once it is over
+}
+
+// copy moves bytes until the source has ended or one of the two fails.
+func (j *join) copy(w *way) {
+	n, err := relay(w.dst, w.src)
+	j.over(w, n, err)
+}
+
+// over takes the end of one direction.
+func (j *join) over(w *way, n int64, err error) {
+	w.n = n
 	var failed *writeError
 	switch {
 	case err == nil:
-		if err := dst.CloseWrite(); err != nil {
-			j.failSoon(&Error{dstSide, "write", err})
+		if err := w.dst.CloseWrite(); err != nil {
+			j.failSoon(&Error{w.to, "write", err})
 		}
 	case errors.As(err, &failed):
-		j.failSoon(&Error{dstSide, "write", failed.error})
+		j.failSoon(&Error{w.to, "write", failed.error})
 	default:
-		j.abort(&Error{srcSide, "read", err})
+		j.abort(&Error{w.from, "read", err})
 	}
-	return n
 }
 
 // failSoon ends everything soon: what has arrived from the side that failed may
