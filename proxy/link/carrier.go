@@ -1,83 +1,70 @@
 package link
 
 import (
-	"io"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/yamux"
 )
 
-// How lately a carrier was read from. Its stream's buffer is given back when
-// readsNone is reached.
-const (
-	readsNone = 0 // two ticks ago, or never
-	readsNow  = 2 // since the last tick
-)
-
-// carrier is what a session is attached to: a yamux stream whose waits can be
-// ended at once.
+// carrier is what a session is attached to: a yamux stream whose data goes past
+// yamux, and whose waits can be ended at once.
 type carrier struct {
 	l      *Link
-	stream *yamux.Stream
+	id     uint32
+	stream *yamux.Stream // nil until it was opened or accepted
+	in     inbox
+
+	// Only who reads it uses these.
+	unread int // bytes since the peer was last granted a window
 
 	// guarded by l.mu
 	wake    *sync.Cond
 	pending []byte // the Write under way, what is left of it
+	window  int    // how much the peer still takes, in bytes
+	granted int    // how much the peer may still send
+	owed    int    // how much of a window it is to be granted
 	writing bool
-	reading bool  // a Read is under way
-	queued  bool  // stands in one of the queue's rows
+	stalled bool  // does not stand in the queue: the peer takes no more
 	closed  bool  // by us
 	failure error // of the stream alone
-	reads   int   // readsNow, then one less each tick
+	ours    bool  // our end of the stream has ended
+	theirs  bool  // the peer's has
 	behaviour
 }
 
-func (l *Link) newCarrier(stream *yamux.Stream) *carrier {
-	c := &carrier{l: l, stream: stream, wake: sync.NewCond(&l.mu)}
+// newCarrier makes the carrier of a stream that is being opened. The caller holds mu.
+func (l *Link) newCarrier(id uint32) *carrier {
+	c := &carrier{l: l, id: id, wake: sync.NewCond(&l.mu), window: muxWindow, granted: l.cfg.window()}
+	c.in.unread = &l.unread
+	if l.lost != nil {
+		c.in.end(l.lost)
+	}
+	return c
+}
+
+// carrier returns stream's.
+func (l *Link) carrier(stream *yamux.Stream) *carrier {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.carriers[c] = struct{}{}
-	if l.hushed {
-		_ = stream.SetReadDeadline(past)
+	c := l.carriers[stream.StreamID()]
+	if c == nil { // the peer has reset it meanwhile
+		c = l.newCarrier(stream.StreamID())
+		c.fail(yamux.ErrConnectionReset)
 	}
+	c.stream = stream
 	return c
 }
 
 // Read reads what the peer wrote, for one goroutine. io.EOF is the end of the carrier,
 // not of the session.
 func (c *carrier) Read(p []byte) (int, error) {
-	c.l.mu.Lock()
-	c.reading = !c.closed
-	c.l.mu.Unlock()
-	if !c.reading { // nobody else writes to it
-		return 0, net.ErrClosed
+	n, err := c.in.read(p)
+	if c.unread += n; c.unread >= c.l.cfg.window()/2 {
+		c.l.owe(c, c.unread)
+		c.unread = 0
 	}
-	n, err := c.stream.Read(p)
-	if n > 0 {
-		c.l.unread.read(n)
-	}
-	c.l.mu.Lock()
-	c.reading = false
-	if n > 0 {
-		c.reads = readsNow
-	}
-	closed, hushed := c.closed, c.l.hushed
-	if closed {
-		c.wake.Broadcast()
-	}
-	c.l.mu.Unlock()
-	switch {
-	case n > 0 || err == nil:
-		return n, nil
-	case closed:
-		return 0, net.ErrClosed
-	case hushed: // yamux calls it a clean end, or a timeout
-		<-c.l.dead
-		return 0, c.l.Err()
-	}
-	return 0, err
+	return n, err
 }
 
 // Write returns when the link's writer has taken all of p, the carrier is closed
@@ -118,6 +105,43 @@ func (c *carrier) err() error {
 	return c.l.err()
 }
 
+// frame appends up to n bytes of the pending Write to b, as a frame, and lets the rest
+// wait for its turn. The caller holds l.mu.
+func (c *carrier) frame(b []byte, n int) []byte {
+	if c.closed || c.failure != nil || len(c.pending) == 0 {
+		return b
+	}
+	n = min(n, len(c.pending), c.window)
+	if c.stalled = n == 0; c.stalled {
+		return b
+	}
+	b = appendHeader(b, muxTypeData, c.id, n)
+	b = append(b, c.pending[:n]...)
+	c.window -= n
+	if c.pending = c.pending[n:]; len(c.pending) == 0 {
+		c.wake.Broadcast()
+	} else {
+		c.l.queue.again(c)
+	}
+	return b
+}
+
+// widen is told how many more bytes the peer takes. The caller holds l.mu.
+func (c *carrier) widen(n int) {
+	if c.window += n; c.stalled && n > 0 {
+		c.stalled = false
+		c.l.queue.again(c)
+	}
+}
+
+// fail ends the carrier with an error of its stream alone: the peer reset it. The
+// caller holds l.mu.
+func (c *carrier) fail(err error) {
+	c.failure = err
+	c.wake.Broadcast()
+	c.in.end(err)
+}
+
 // Close ends the carrier at once: waiting reads and writes return. What Write
 // has returned for is still sent.
 func (c *carrier) Close() error {
@@ -128,46 +152,7 @@ func (c *carrier) Close() error {
 	}
 	c.closed = true
 	c.wake.Broadcast()
-	_ = c.stream.SetReadDeadline(past) // wakes Read
+	c.in.discard(net.ErrClosed)
 	c.l.queue.close(c)
 	return nil
-}
-
-// finish closes the stream and drains it until the peer has closed its end, so
-// that yamux stores nothing that nobody reads. Only the writer calls it.
-func (c *carrier) finish() {
-	_ = c.stream.Close()
-	c.l.tasks.Go(func() {
-		c.awaitRead()
-		_, _ = io.Copy(io.Discard, counted{c.stream, &c.l.unread})
-		c.l.mu.Lock()
-		defer c.l.mu.Unlock()
-		delete(c.l.carriers, c)
-	})
-}
-
-// awaitRead lets the last Read return before another one begins: two of them take two
-// locks of yamux's stream in opposite orders, and would hold each other up for ever, and
-// with them the link.
-func (c *carrier) awaitRead() {
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	for c.reading {
-		c.wake.Wait()
-	}
-	if !c.l.hushed {
-		_ = c.stream.SetReadDeadline(time.Time{})
-	}
-}
-
-// counted is a stream whose bytes are counted out.
-type counted struct {
-	io.Reader
-	unread *unread
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.unread.read(n)
-	return n, err
 }

@@ -1,11 +1,7 @@
 package link
 
 import (
-	"errors"
-	"io"
 	"time"
-
-	"github.com/hashicorp/yamux"
 
 	"github.com/sshka/sshka-proxy/proxy/heartbeat"
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -59,64 +55,74 @@ func (l *Link) GoAway(after time.Duration, reason string) {
 	l.queue.wake()
 }
 
-// startControl makes stream the control stream.
-func (l *Link) startControl(stream *yamux.Stream) {
+// startControl lets the control stream be written to.
+func (l *Link) startControl(c *carrier) {
 	l.mu.Lock()
-	l.control = stream
-	if l.hushed {
-		_ = stream.SetReadDeadline(past)
-	}
+	defer l.mu.Unlock()
+	l.control = c
 	close(l.ready)
 	l.queue.wake()
-	l.mu.Unlock()
-	l.tasks.Go(func() {
-		err := l.readControl(counted{stream, &l.unread})
-		l.mu.Lock()
-		hushed := l.hushed
-		l.mu.Unlock()
-		switch {
-		case hushed:
-			<-l.deaf // knows the cause
-		case errors.Is(err, io.EOF):
-			err = wire.Violation("the control stream ended")
-		}
-		l.end(Protocol, err)
-	})
 }
 
-func (l *Link) readControl(r io.Reader) error {
-	for {
-		m, err := wire.Read(r)
+// readControl takes what has arrived on the control stream. yamux's receive loop calls
+// it, with the memory of its own, and must not be held up.
+func (l *Link) readControl(b []byte) error {
+	if len(l.partial) > 0 {
+		l.partial = append(l.partial, b...)
+		b = l.partial
+	}
+	for len(b) >= wire.HeaderSize {
+		h, err := wire.ParseHeader([wire.HeaderSize]byte(b))
+		switch {
+		case err != nil:
+			return err
+		case !h.Type.Skippable() && h.Length > wire.MaxControl:
+			return wire.Violation("unexpected %s", h.Type)
+		}
+		end := wire.HeaderSize + h.Length
+		if len(b) < end {
+			break
+		}
+		m, err := wire.Decode(h.Type, b[wire.HeaderSize:end])
 		if err != nil {
 			return err
 		}
-		switch m := m.(type) {
-		case *wire.Beat:
-			if err := l.peerBeat(m.Seq); err != nil {
-				return err
-			}
-			l.answer()
-		case *wire.BeatAck:
-			l.beatAnswered(m.Seq)
-		case *wire.SlowDown:
-			l.slowDown(m.Interval)
-		case *wire.GoAway:
-			l.peerGoesAway(m)
-		case *wire.Receipt:
-			l.receipt(m)
-		default:
-			return wire.Unexpected(m)
+		if err := l.handle(m); err != nil {
+			return err
 		}
+		b = b[end:]
 	}
+	if l.partial = append(l.partial[:0], b...); len(l.partial) == 0 {
+		l.partial = nil
+	}
+	return nil
+}
+
+// handle takes a message of the control stream; nil is one to be skipped.
+func (l *Link) handle(m wire.Message) error {
+	switch m := m.(type) {
+	case nil:
+	case *wire.Beat:
+		return l.peerBeat(m.Seq)
+	case *wire.BeatAck:
+		l.beatAnswered(m.Seq)
+	case *wire.SlowDown:
+		l.slowDown(m.Interval)
+	case *wire.GoAway:
+		l.peerGoesAway(m)
+	case *wire.Receipt:
+		l.receipt(m)
+	default:
+		return wire.Unexpected(m)
+	}
+	return nil
 }
 
 // tick is the beat timer's function, and starts it.
 func (l *Link) tick() {
 	if l.judge() {
 		l.end(MissedBeats, nil)
-		return
 	}
-	l.shrink()
 }
 
 // judge lets the machine decide and reports whether the peer is lost.
@@ -130,34 +136,6 @@ func (l *Link) judge() (lost bool) {
 	d := l.beats.Advance(l.meter.now())
 	l.decided(d)
 	return d.Lost
-}
-
-// shrink gives back the receive buffers of streams that were silent since the
-// last tick: yamux's grow and stay. It holds no lock while it does, since yamux
-// holds a stream's own while a frame arrives.
-func (l *Link) shrink() {
-	l.mu.Lock()
-	if l.shrinking {
-		l.mu.Unlock()
-		return
-	}
-	var idle []*yamux.Stream
-	for c := range l.carriers {
-		if c.reads == readsNone {
-			continue
-		}
-		if c.reads--; c.reads == readsNone {
-			idle = append(idle, c.stream)
-		}
-	}
-	l.shrinking = true
-	l.mu.Unlock()
-	for _, stream := range idle {
-		stream.Shrink()
-	}
-	l.mu.Lock()
-	l.shrinking = false
-	l.mu.Unlock()
 }
 
 // arm sets the timer to the machine's next time. The caller holds mu.
@@ -206,28 +184,8 @@ func (l *Link) peerBeat(seq uint64) error {
 		return wire.Violation("the peer beats too fast")
 	case heartbeat.Ignore:
 	}
-	return nil
-}
-
-// answer writes what waits for the control stream, unless there is a writer, who
-// will: most links do nothing but beat, and need none. The peer that does not read
-// holds up the control stream's reader alone: bytes that arrive are counted below it.
-func (l *Link) answer() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.writing || l.lost != nil || l.queue.control.empty() {
-		return
-	}
-	l.writing = true
-	buf, _ := chunks.Get().(*[]byte)
-	*buf = (*buf)[:0]
-	job := l.controlJob(buf)
-	l.mu.Unlock()
-	l.writeControl(job, *buf)
-	chunks.Put(buf)
-	l.mu.Lock()
-	l.writing = false
 	l.queue.wake()
+	return nil
 }
 
 func (l *Link) slowDown(least time.Duration) {

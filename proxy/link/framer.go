@@ -1,139 +1,100 @@
 package link
 
 import (
-	"encoding/binary"
+	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
-// yamux's frame header (github.com/hashicorp/yamux/blob/master/spec.md).
-const (
-	muxHeader   = 12
-	muxTypeData = 0
-	muxTypePing = 2
-)
-
-// framer is the connection that yamux sees, whole frames at a time.
-//
-// yamux writes a data frame's header and its body one after the other, which
-// would be two TLS records and two system calls: framer holds the header back
-// and writes both as one. And yamux holds a stream's lock while a frame's body
-// arrives, which takes seconds on a slow line and blocks the stream's reader and
-// whoever wants to end it: framer hands on a frame once it is complete.
+// framer is the connection that yamux sees: of what is read from it and written to it
+// only the headers that open and close streams, and grant windows. The data goes past
+// yamux, to and from carriers, whole frames at a time.
 //
 // It reports the connection's first error, which yamux hides.
 type framer struct {
 	conn    io.ReadWriter
 	meter   *Meter // beneath conn
 	close   func()
-	caused  func(error)       // takes why the connection fails, if it is the first to know
-	failed  func(error)       // the same, and nothing more arrives
-	mute    *atomic.Bool      // nothing is to be written any more
-	leaving func(n int)       // bytes of the link, above TLS, are about to be written
-	passed  func(in, out int) // were read, or written
-	unread  *unread
-
-	writing sync.Mutex // a frame is written whole: yamux's send loop writes, and message
+	caused  func(error)  // takes why the connection fails
+	mute    *atomic.Bool // nothing is to be written any more
+	streams streams
+	say     func(h header) error // lets yamux's header leave
+	leaving func(n int)          // bytes of the link, above TLS, are about to be written
+	passed  func(in, out int)    // were read, or written
 
 	deaf chan struct{} // closed by the receive loop with its first error
 
-	// Only yamux's send loop writes.
-	header [muxHeader]byte // held back
-	held   bool
-
 	// Only yamux's receive loop reads.
-	frame *[]byte // pooled; nil while waiting for a frame
-	rest  []byte  // of frame, not handed on yet
-	start [muxHeader]byte
+	start header
+	rest  []byte // of start, not handed on yet
 }
 
-var joined = sync.Pool{New: func() any { b := make([]byte, 0, muxHeader+maxChunk); return &b }}
+// streams is told what a connection says of its streams, in the order in which it does.
+type streams interface {
+	// signal takes the header of a frame that yamux sends, or that was received. An error
+	// ends the link.
+	signal(h header, sent bool) error
+	// arrived takes the body of a data frame, and its memory, or returns it. It may wait.
+	arrived(stream uint32, p parcel) error
+}
 
+// Write lets one of yamux's headers leave with what else does. It waits for nobody.
 func (f *framer) Write(p []byte) (int, error) {
-	if !f.held {
-		if len(p) == muxHeader && p[1] == muxTypeData && binary.BigEndian.Uint32(p[8:]) > 0 {
-			f.held = true
-			copy(f.header[:], p)
-			return len(p), nil
-		}
-		return f.write(nil, p)
+	if len(p) != muxHeader {
+		return 0, fmt.Errorf("yamux writes %d bytes", len(p))
 	}
-	f.held = false
-	if len(p) > maxRecord { // many records anyhow
-		return f.write(f.header[:], p)
+	h := header(p)
+	err := f.streams.signal(h, true)
+	if err == nil {
+		err = f.say(h)
 	}
-	b, _ := joined.Get().(*[]byte)
-	defer joined.Put(b)
-	*b = append(append((*b)[:0], f.header[:]...), p...)
-	if n, err := f.write(nil, *b); err != nil {
-		return max(0, n-muxHeader), err
+	if err != nil {
+		f.caused(err)
+		return 0, err
 	}
 	return len(p), nil
 }
 
-// message writes p to a stream, past yamux's write side: a beat then costs one hand-over
-// less. Of the stream's window only the peer keeps count, so it is for a stream on which
-// so little is written that this is never reached.
-func (f *framer) message(stream uint32, p []byte) error {
-	b, _ := joined.Get().(*[]byte)
-	defer joined.Put(b)
-	*b = append((*b)[:0], 0, muxTypeData, 0, 0) // version 0, no flags
-	*b = binary.BigEndian.AppendUint32(*b, stream)
-	*b = binary.BigEndian.AppendUint32(*b, uint32(len(p)))
-	*b = append(*b, p...)
-	_, err := f.write(nil, *b)
-	return err
-}
-
-// write writes a header, if there is one, and p, and returns how much of p.
-func (f *framer) write(header, p []byte) (int, error) {
-	f.writing.Lock()
-	defer f.writing.Unlock()
+// write writes whole frames. Only the link's writer calls it.
+func (f *framer) write(p []byte) error {
 	if f.mute.Load() {
-		return len(p), nil
+		return nil
 	}
-	f.leaving(len(header) + len(p))
-	n, err := f.gathered(header, p)
-	if err == nil {
-		f.passed(0, len(header)+n)
-	} else {
+	f.leaving(len(p))
+	if err := f.gathered(p); err != nil {
 		f.caused(err)
 		f.lastWords()
-		f.failed(err)
+		return err
 	}
-	return n, err
+	f.passed(0, len(p))
+	return nil
 }
 
 // maxRecord is how much of what is written TLS puts into one record (RFC 8446, 5.1).
 const maxRecord = 16 << 10
 
-// gathered writes the records that both become as one.
-func (f *framer) gathered(header, p []byte) (n int, err error) {
+// gathered writes the records that p becomes as one.
+func (f *framer) gathered(p []byte) error {
 	if len(p) <= maxRecord {
-		return f.conn.Write(p)
+		_, err := f.conn.Write(p)
+		return err
 	}
 	f.meter.hold()
-	if len(header) > 0 {
-		_, err = f.conn.Write(header)
+	_, err := f.conn.Write(p)
+	if failed := f.meter.release(); err == nil {
+		err = failed
 	}
-	if err == nil {
-		n, err = f.conn.Write(p)
-	}
-	if failed := f.meter.release(); err == nil && failed != nil {
-		return 0, failed
-	}
-	return n, err
+	return err
 }
 
 // lastWordsTime bounds the wait for them.
 const lastWordsTime = 100 * time.Millisecond
 
-// lastWords lets the receive loop read what has arrived, which may be a GOAWAY: yamux
-// closes the connection as soon as it hears that a write failed.
+// lastWords lets the receive loop read what has arrived, which may be a GOAWAY: the
+// connection is closed as soon as it is known that a write failed.
 func (f *framer) lastWords() {
 	timer := time.NewTimer(lastWordsTime)
 	defer timer.Stop()
@@ -146,47 +107,66 @@ func (f *framer) lastWords() {
 func (f *framer) Read(p []byte) (int, error) {
 	if len(f.rest) == 0 {
 		if err := f.next(); err != nil {
-			f.failed(err)
+			f.caused(err)
 			close(f.deaf) // yamux reads no more after an error
 			return 0, err
 		}
 	}
 	n := copy(p, f.rest)
-	if f.rest = f.rest[n:]; len(f.rest) == 0 && f.frame != nil {
-		joined.Put(f.frame)
-		f.frame = nil
-	}
+	f.rest = f.rest[n:]
 	return n, nil
 }
 
-// next reads one whole frame, with no buffer held while waiting for it.
+// next reads frames until there is a header for yamux, with no buffer held while waiting
+// for one.
 func (f *framer) next() error {
-	if _, err := io.ReadFull(f.conn, f.start[:]); err != nil {
-		return err
+	for {
+		if _, err := io.ReadFull(f.conn, f.start[:]); err != nil {
+			return err
+		}
+		h := f.start
+		switch {
+		case h.version() != 0:
+			return wire.Violation("yamux version %d", h.version())
+		case h.kind() == muxTypePing:
+			// yamux starts a goroutine for each, which waits for as long as the peer does
+			// not read. The control stream beats.
+			return wire.Violation("a yamux ping")
+		case h.kind() != muxTypeData || h.length() == 0:
+			f.passed(muxHeader, 0)
+			f.rest = f.start[:]
+			return f.streams.signal(h, false)
+		}
+		// What its flags say is for yamux, too. An opening is before the data, an end after it.
+		if h.flags()&muxSYN != 0 {
+			if err := f.streams.signal(h.signal(muxSYN), false); err != nil {
+				return err
+			}
+		}
+		if err := f.body(h); err != nil {
+			return err
+		}
+		if h.flags() != 0 {
+			f.start = h.signal(h.flags())
+			f.rest = f.start[:]
+			return f.streams.signal(h.signal(h.flags()&^muxSYN), false)
+		}
 	}
-	f.rest = f.start[:]
-	if f.start[1] == muxTypePing {
-		// yamux starts a goroutine for each, which waits for as long as the peer does
-		// not read. The control stream beats.
-		return wire.Violation("a yamux ping")
-	}
-	n := binary.BigEndian.Uint32(f.start[8:])
-	if f.start[1] != muxTypeData || n == 0 {
-		f.passed(muxHeader, 0)
-		return nil
-	}
+}
+
+// body reads a data frame's.
+func (f *framer) body(h header) error {
+	n := h.length()
 	if n > maxChunk {
 		return wire.Violation("frame of %d bytes, at most %d", n, maxChunk)
 	}
-	f.frame, _ = joined.Get().(*[]byte)
-	*f.frame = append((*f.frame)[:0], f.start[:]...)[:muxHeader+int(n)]
-	if _, err := io.ReadFull(f.conn, (*f.frame)[muxHeader:]); err != nil {
+	p := newParcel(n)
+	if _, err := io.ReadFull(f.conn, p.b); err != nil {
+		p.free()
 		return err
 	}
-	f.rest = *f.frame
-	f.passed(len(f.rest), 0)
-	f.unread.arrived(int(n))
-	return nil
+	f.passed(muxHeader+n, 0)
+	return f.streams.arrived(h.stream(), p)
 }
 
 // Close ends the connection beneath TLS: a TLS close waits for its alert to be

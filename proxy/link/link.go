@@ -60,6 +60,14 @@ type Config struct {
 // is as for a session: its default.
 func WindowFor(buffer int) uint32 { return uint32(max(DefaultWindow, 4*buffer)) }
 
+// window is Window, in force.
+func (c *Config) window() int {
+	if c.Window == 0 {
+		return DefaultWindow
+	}
+	return int(c.Window)
+}
+
 // Trace is a set of functions that a link calls when something happens. Each may
 // be nil. They must not block and must not call the link.
 type Trace struct {
@@ -102,7 +110,6 @@ type Link struct {
 	dead     chan struct{} // closed when the link has ended
 	away     chan struct{} // closed when the peer sent GOAWAY
 	mute     atomic.Bool   // nothing is written any more
-	deaf     chan struct{} // closed when no stream is accepted any more
 	tasks    sync.WaitGroup
 
 	mu       sync.Mutex // guards all below
@@ -113,9 +120,9 @@ type Link struct {
 	timer    *time.Timer
 	pace     heartbeat.Pace
 	tally    tally
-	control  *yamux.Stream
-	goAway   *wire.GoAway // the peer's
-	carriers map[*carrier]struct{}
+	control  *carrier            // once it may be written to
+	goAway   *wire.GoAway        // the peer's
+	carriers map[uint32]*carrier // by stream, the control stream's with them
 	queue    queue
 	writer   func()  // is write: to make it at each start would cost
 	writing  bool    // there is a writer
@@ -132,15 +139,13 @@ type Link struct {
 	watcher  *time.Timer // looks at what is written, while watching
 	watching bool
 
-	hushed    bool // no stream is to be waited for any more
-	shrinking bool // shrink is under way
+	// Only yamux's two loops use these.
+	controlID uint32 // the control stream's; 0: not opened yet
+	partial   []byte // of a control message
 }
 
 // muxConfig keeps what yamux v0.1.2 would do on its own out of the way.
-func muxConfig(window uint32) *yamux.Config {
-	if window == 0 {
-		window = DefaultWindow
-	}
+func muxConfig(window int) *yamux.Config {
 	return &yamux.Config{
 		AcceptBacklog: backlog,
 		// Its keepalive ends the session on the first ping that is late, counts
@@ -150,7 +155,7 @@ func muxConfig(window uint32) *yamux.Config {
 		// A write that is blocked for this long would fail and lose data. Beats
 		// judge liveness.
 		ConnectionWriteTimeout: math.MaxInt64,
-		MaxStreamWindowSize:    window,
+		MaxStreamWindowSize:    uint32(window),
 		// Would close the whole session when one stream is accepted late.
 		StreamOpenTimeout: 0,
 		// A half-closed stream is cut after this and its reader sees a clean end:
@@ -184,8 +189,7 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 		ready:    make(chan struct{}),
 		dead:     make(chan struct{}),
 		away:     make(chan struct{}),
-		deaf:     make(chan struct{}),
-		carriers: make(map[*carrier]struct{}),
+		carriers: make(map[uint32]*carrier),
 		beats:    heartbeat.New(cfg.Heartbeat, rand.Float64),
 		governor: newGovernor(),
 		chunk:    chunker{size: firstChunk, most: maxChunk},
@@ -198,20 +202,20 @@ func newLink(conn net.Conn, meter *Meter, cfg Config, client bool) (*Link, error
 	l.framer = &framer{
 		conn:    conn,
 		meter:   l.meter,
-		close:   l.hangUp,
+		close:   func() { l.meter.Close() },
 		caused:  l.caused,
-		failed:  l.failed,
 		mute:    &l.mute,
 		deaf:    make(chan struct{}),
+		streams: l,
+		say:     l.say,
 		leaving: l.leaving,
 		passed:  l.passed,
-		unread:  &l.unread,
 	}
 	var err error
 	if client {
-		l.mux, err = yamux.Client(l.framer, muxConfig(cfg.Window))
+		l.mux, err = yamux.Client(l.framer, muxConfig(cfg.window()))
 	} else {
-		l.mux, err = yamux.Server(l.framer, muxConfig(cfg.Window))
+		l.mux, err = yamux.Server(l.framer, muxConfig(cfg.window()))
 	}
 	return l, err
 }
@@ -248,44 +252,6 @@ func (l *Link) caused(err error) {
 	}
 }
 
-// failed takes the connection's error, the last there is. yamux closes itself upon it, and then the
-// control stream's reader ends the link: after what had arrived before, which
-// may be a GOAWAY.
-func (l *Link) failed(err error) {
-	l.caused(err)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hush()
-}
-
-// hangUp is how yamux closes the connection.
-func (l *Link) hangUp() {
-	l.meter.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hush()
-}
-
-// hush lets every stream's reader return once it has read what had arrived.
-// Otherwise all of them would spin from the moment that yamux closes its
-// shutdown channel until it has closed the last stream, which a thousand of them
-// can delay for minutes. The caller holds mu.
-func (l *Link) hush() {
-	if l.hushed {
-		return
-	}
-	l.hushed = true
-	for c := range l.carriers {
-		_ = c.stream.SetReadDeadline(past)
-	}
-	if l.control != nil {
-		_ = l.control.SetReadDeadline(past)
-	}
-}
-
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)
-
 // end ends the link, once. The connection's own error, if there is one, is the
 // cause of whatever broke upon it.
 func (l *Link) end(reason Reason, err error) {
@@ -305,7 +271,6 @@ func (l *Link) end(reason Reason, err error) {
 	}
 	l.lost = &LostError{Reason: reason, Err: err}
 	close(l.dead)
-	l.hush()
 	l.meter.Close() // unblocks whoever reads or writes
 	l.unread.close()
 	if l.timer != nil {
@@ -316,7 +281,8 @@ func (l *Link) end(reason Reason, err error) {
 			t.Stop()
 		}
 	}
-	for c := range l.carriers {
+	for _, c := range l.carriers {
+		c.in.end(l.lost)
 		c.wake.Broadcast()
 	}
 }
@@ -380,7 +346,7 @@ func (l *Link) Open(ctx context.Context) (io.ReadWriteCloser, error) {
 		if err != nil {
 			return
 		}
-		result <- l.newCarrier(stream)
+		result <- l.carrier(stream)
 	})
 	l.mu.Unlock()
 	select {
@@ -420,53 +386,38 @@ func (l *Link) Accept(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 }
 
-// accept takes streams as they come, the control stream first.
+// accept takes streams as they come, the control stream first, and ends the link
+// with yamux.
 func (l *Link) accept() {
-	defer close(l.deaf)
 	if l.client {
 		stream, err := l.mux.OpenStream()
 		if err != nil {
 			l.end(Protocol, err)
 			return
 		}
-		l.startControl(stream)
+		l.startControl(l.carrier(stream))
 	}
 	for {
 		stream, err := l.mux.AcceptStream()
 		if err != nil {
-			l.failed(wire.Violation("yamux: %v", err)) // unless the connection did
-			if l.control == nil {
-				l.end(Protocol, nil)
-			}
+			l.caused(wire.Violation("yamux: %v", err)) // unless the connection failed
+			l.end(Protocol, nil)
 			return
 		}
+		c := l.carrier(stream)
 		switch {
-		case l.client:
-			l.end(Protocol, wire.Violation("the relay opened a stream"))
-			return
 		case l.control == nil:
-			l.startControl(stream)
-		case l.crowded():
-			l.hit(LimitStreams)
-			l.end(Protocol, wire.Violation("more than %d streams", l.cfg.MaxStreams))
-			return
+			l.startControl(c)
 		case l.cfg.Accepted != nil:
-			l.cfg.Accepted(l.newCarrier(stream))
+			l.cfg.Accepted(c)
 		default:
 			select {
-			case l.accepted <- l.newCarrier(stream):
+			case l.accepted <- c:
 			case <-l.dead:
 				return
 			}
 		}
 	}
-}
-
-// crowded reports whether the peer has as many streams as it may.
-func (l *Link) crowded() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cfg.MaxStreams > 0 && len(l.carriers) >= l.cfg.MaxStreams
 }
 
 // part ends the link for a reason of this end's.

@@ -31,14 +31,17 @@ func (b *behaviour) interactive(n, most int, now time.Duration) bool {
 	return n <= interactiveWrite && b.bytes < most
 }
 
-// queue is what waits for the link's writer, in order of precedence: control,
-// small writes of interactive carriers, carriers to be closed, bulk in turns. It
+// queue is what waits for the link's writer, in order of precedence: carriers to
+// be closed, yamux's headers, control, windows, small writes of interactive carriers, bulk
+// in turns. It
 // is bounded by construction: control holds the latest of each kind, a carrier
 // stands in it at most once with one Write and once to be closed. The link's mu
 // guards it.
 type queue struct {
 	wake    func() // starts the writer, unless it runs or there is nothing to write
 	control controlOut
+	signals []byte     // yamux's headers
+	grants  []*carrier // are owed a window
 	small   []*carrier
 	closing []*carrier
 	bulk    []*carrier
@@ -51,7 +54,12 @@ func (q *queue) push(c *carrier) {
 	} else {
 		q.bulk = append(q.bulk, c)
 	}
-	c.queued = true
+	q.wake()
+}
+
+// again lets the rest of c's pending Write wait for its turn.
+func (q *queue) again(c *carrier) {
+	q.bulk = append(q.bulk, c)
 	q.wake()
 }
 

@@ -1,17 +1,18 @@
 package link
 
 import (
-	"errors"
+	"encoding/binary"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 const (
-	// maxChunk is the most that is queued into yamux at once, in bytes: with
-	// yamux's header it fills 64 KiB.
+	// maxChunk is the most that a frame carries, in bytes: with yamux's header it fills
+	// 64 KiB.
 	maxChunk = 64<<10 - muxHeader
+	// maxGathered is how much of small frames is written at once, about, in bytes: a TLS
+	// record.
+	maxGathered = 16 << 10
 	// minChunk is the least that bulk is cut to; below it headers would cost
 	// more than a keystroke gains.
 	minChunk = 1 << 10
@@ -83,127 +84,96 @@ func (l *Link) startWriter() {
 // mu.
 func (l *Link) wanted() bool {
 	q := &l.queue
-	return !q.control.empty() && l.control != nil || len(q.small) > 0 || len(q.closing) > 0 || len(q.bulk) > 0 && l.bulkRoom() > 0
+	return len(q.signals) > 0 || !q.control.empty() && l.control != nil || len(q.grants) > 0 || len(q.small) > 0 || len(q.closing) > 0 || len(q.bulk) > 0 && l.bulkRoom() > 0
 }
 
-// write is the link's writer: the only caller of yamux's write side but for
-// OpenStream's and the reader's window updates, one header each. What goes to the
-// control stream goes past yamux.
+// write is the link's writer. All that is written to the connection it writes.
 func (l *Link) write() {
 	buf, _ := chunks.Get().(*[]byte)
 	defer chunks.Put(buf)
 	for {
-		job, ok := l.next(buf)
-		if !ok {
-			return
-		}
+		job, ok := l.next((*buf)[:0])
 		switch {
+		case !ok:
+			return
 		case job.closing != nil:
-			job.closing.finish()
-			continue
-		case job.carrier == nil:
-			l.writeControl(job, *buf)
+			_ = job.closing.stream.Close() // is one of yamux's headers
 			continue
 		}
 		start := l.meter.now()
-		_, err := job.carrier.stream.Write(*buf)
-		if l.chunk.wrote(len(*buf), l.meter.now()-start) {
+		if err := l.framer.write(job.frames); err != nil {
+			l.meter.Close() // yamux sees the end, and ends the link
+		}
+		if job.written != nil {
+			close(job.written)
+		}
+		if job.data > 0 && l.chunk.wrote(job.data, l.meter.now()-start) {
 			l.limitUnsent()
 		}
-		if err != nil && !errors.Is(err, yamux.ErrSessionShutdown) {
-			job.carrier.fail(err)
-		}
 	}
 }
 
-// controlJob takes all that waits for the control stream. The caller holds mu.
-func (l *Link) controlJob(buf *[]byte) (j job) {
-	if l.queue.control.beat != 0 {
-		l.beatLeaves()
-	}
-	*buf, j.written = l.queue.control.take(*buf)
-	l.watch()
-	return j
-}
-
-// writeControl does a controlJob.
-func (l *Link) writeControl(j job, buf []byte) {
-	if err := l.framer.message(l.control.StreamID(), buf); err != nil {
-		l.meter.Close() // yamux sees the end, and the control stream's reader ends the link
-	}
-	if j.written != nil {
-		close(j.written)
-	}
-}
-
-// fail ends the carrier with an error of its stream alone: the peer reset it.
-func (c *carrier) fail(err error) {
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	c.failure = err
-	c.wake.Broadcast()
-}
-
-// job is what the writer does next: close a carrier, or write its buffer to a
-// carrier or else to the control stream.
+// job is what the writer does next: close a carrier, or write frames.
 type job struct {
 	closing *carrier
-	carrier *carrier
-	written chan struct{} // closed after a control write
+	frames  []byte
+	data    int           // how much of frames is of carriers, in bytes
+	written chan struct{} // closed when frames are written; nil: nobody waits
 }
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxChunk); return &b }}
+// chunks has room for as much as is written at once.
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, maxGathered+muxHeader+maxChunk); return &b }}
 
-// next finds something to do and copies what is to be written to a pooled buffer:
-// the memory of a Write belongs to its caller, who may be gone before it is sent. It
+// next finds something to do and copies what is to be written to b, in whole frames: the
+// memory of a Write belongs to its caller, who may be gone before it is sent. It
 // reports false when there is nothing, or the link has ended: then the writer has.
-func (l *Link) next(buf *[]byte) (job, bool) {
+func (l *Link) next(b []byte) (job, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.queue
-	for {
-		*buf = (*buf)[:0]
-		switch {
-		case l.lost != nil:
-			return job{}, false
-		case !q.control.empty() && l.control != nil:
-			return l.controlJob(buf), true
-		case len(q.small) > 0:
-			if c := shift(&q.small); c.copy(buf, interactiveBytes) {
-				l.watch()
-				return job{carrier: c}, true
-			}
-		case len(q.closing) > 0:
-			return job{closing: shift(&q.closing)}, true
-		case len(q.bulk) > 0 && l.bulkRoom() > 0:
-			c := shift(&q.bulk)
-			l.chunk.most = l.mostChunk()
-			if c.copy(buf, l.chunk.chunk()) {
-				if len(c.pending) > 0 {
-					c.queued = true
-					q.bulk = append(q.bulk, c)
-				}
-				l.watch()
-				return job{carrier: c}, true
-			}
-		default:
-			l.writing = false
-			return job{}, false
-		}
+	if l.lost != nil {
+		return job{}, false
 	}
+	if len(q.closing) > 0 { // all that its Writes have returned for is written
+		return job{closing: shift(&q.closing)}, true
+	}
+	b = append(b, q.signals...)
+	q.signals = nil
+	j := job{}
+	if !q.control.empty() && l.control != nil {
+		b, j.written = l.controlFrame(b)
+	}
+	for len(q.grants) > 0 && len(b) < maxGathered {
+		c := shift(&q.grants)
+		b = appendHeader(b, muxTypeWindow, c.id, c.owed)
+		c.granted += c.owed
+		c.owed = 0
+	}
+	before := len(b)
+	for len(q.small) > 0 && len(b) < maxGathered {
+		b = shift(&q.small).frame(b, interactiveBytes)
+	}
+	for len(q.bulk) > 0 && len(q.small) == 0 && len(b) == before && l.bulkRoom() > 0 {
+		l.chunk.most = l.mostChunk()
+		b = shift(&q.bulk).frame(b, l.chunk.chunk())
+	}
+	if len(b) == 0 {
+		l.writing = false
+		return job{}, false
+	}
+	l.watch()
+	j.frames, j.data = b, len(b)-before
+	return j, true
 }
 
-// copy takes up to n bytes of the pending Write into buf and reports whether
-// there were any. The caller holds l.mu.
-func (c *carrier) copy(buf *[]byte, n int) bool {
-	c.queued = false
-	if c.closed || c.failure != nil || len(c.pending) == 0 {
-		return false
+// controlFrame appends all that waits for the control stream. The caller holds mu.
+func (l *Link) controlFrame(b []byte) (_ []byte, written chan struct{}) {
+	if l.queue.control.beat != 0 {
+		l.beatLeaves()
 	}
-	n = min(n, len(c.pending))
-	*buf = append(*buf, c.pending[:n]...)
-	if c.pending = c.pending[n:]; len(c.pending) == 0 {
-		c.wake.Broadcast()
-	}
-	return true
+	b = appendHeader(b, muxTypeData, l.control.id, 0)
+	start := len(b)
+	b, written = l.queue.control.take(b)
+	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
+	return b, written
 }
