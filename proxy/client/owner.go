@@ -83,7 +83,7 @@ func (o *Owner) run(life context.Context, s *session.Session, c *Carrier) {
 	}
 	for {
 		window := c.Window // of the relay that holds the session
-		err := s.Attach(life, c, c.Instance)
+		err := s.Attach(life, c.ReadWriteCloser, c.Instance)
 		if err == nil {
 			return
 		}

@@ -60,11 +60,24 @@ func (l *Link) carrier(stream *yamux.Stream) *carrier {
 // not of the session.
 func (c *carrier) Read(p []byte) (int, error) {
 	n, err := c.in.read(p)
+	c.consumed(n)
+	return n, err
+}
+
+// Borrow is Read without a copy, of at most n bytes: they are the caller's until it reads
+// or borrows again.
+func (c *carrier) Borrow(n int) ([]byte, error) {
+	b, err := c.in.borrow(n)
+	c.consumed(len(b))
+	return b, err
+}
+
+// consumed grants the peer more once half of the window is read.
+func (c *carrier) consumed(n int) {
 	if c.unread += n; c.unread >= c.l.cfg.window()/2 {
 		c.l.owe(c, c.unread)
 		c.unread = 0
 	}
-	return n, err
 }
 
 // Write returns when the link's writer has taken all of p, the carrier is closed

@@ -16,6 +16,7 @@ type parcel struct {
 	b    []byte
 	cost int     // of the memory it takes, in bytes
 	pool *[]byte // it is part of; nil: of none
+	lent bool    // someone reads it without the lock
 }
 
 var parcels = sync.Pool{New: func() any { b := make([]byte, maxChunk); return &b }}
@@ -29,9 +30,10 @@ func newParcel(n int) parcel {
 	return parcel{b: (*b)[:n], cost: maxChunk, pool: b}
 }
 
-// free gives the memory back.
+// free gives the memory back, or leaves it to the garbage collector, which waits for
+// the borrower.
 func (p *parcel) free() {
-	if p.pool != nil {
+	if p.pool != nil && !p.lent {
 		parcels.Put(p.pool)
 	}
 	*p = parcel{}
@@ -45,8 +47,9 @@ type inbox struct {
 	mu    sync.Mutex // guards all below
 	wake  *sync.Cond // made by the first who waits
 	queue []parcel
-	first int   // of queue
-	err   error // why no more arrives
+	first int    // of queue
+	held  parcel // was the first, and its last bytes are lent
+	err   error  // why no more arrives
 }
 
 // put adds p, or frees it if nobody will read it.
@@ -64,11 +67,19 @@ func (i *inbox) put(p parcel) {
 
 // read waits for something to read.
 func (i *inbox) read(b []byte) (int, error) {
+	p, err := i.borrow(len(b))
+	return copy(b, p), err
+}
+
+// borrow is read without a copy, of at most n bytes: they are the caller's until it reads
+// or borrows again.
+func (i *inbox) borrow(n int) ([]byte, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.giveBack()
 	for i.first == len(i.queue) {
 		if i.err != nil {
-			return 0, i.err
+			return nil, i.err
 		}
 		if i.wake == nil {
 			i.wake = sync.NewCond(&i.mu)
@@ -76,22 +87,34 @@ func (i *inbox) read(b []byte) (int, error) {
 		i.wake.Wait()
 	}
 	p := &i.queue[i.first]
-	n := copy(b, p.b)
-	if p.b = p.b[n:]; len(p.b) == 0 {
-		i.shift()
+	b := p.b[:min(n, len(p.b))]
+	p.lent = true
+	if p.b = p.b[len(b):]; len(p.b) == 0 {
+		i.held = i.shift()
 	}
-	return n, nil
+	return b, nil
 }
 
-// shift frees the first parcel. The caller holds mu.
-func (i *inbox) shift() {
-	i.unread.read(i.queue[i.first].cost)
-	i.queue[i.first].free()
+// giveBack is told that nothing is lent any more. The caller holds mu.
+func (i *inbox) giveBack() {
+	if i.first < len(i.queue) {
+		i.queue[i.first].lent = false
+	}
+	i.held.lent = false
+	i.held.free()
+}
+
+// shift removes and returns the first parcel. The caller holds mu.
+func (i *inbox) shift() parcel {
+	p := i.queue[i.first]
+	i.queue[i.first] = parcel{}
+	i.unread.read(p.cost)
 	if i.first++; i.first == len(i.queue) {
 		if i.first, i.queue = 0, i.queue[:0]; cap(i.queue) > fewParcels {
 			i.queue = nil
 		}
 	}
+	return p
 }
 
 // end lets nothing arrive any more. What has arrived can still be read; after it,
@@ -110,7 +133,8 @@ func (i *inbox) discard(err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for i.first < len(i.queue) {
-		i.shift()
+		p := i.shift()
+		p.free()
 	}
 	i.err = err
 	i.wakeReader()

@@ -100,10 +100,7 @@ func (l *Link) arrived(stream uint32, p parcel) error {
 		return wire.Violation("more than the window of a stream")
 	case stream == l.controlID:
 		defer p.free()
-		if c.unread += len(p.b); c.unread >= l.cfg.window()/2 {
-			l.owe(c, c.unread)
-			c.unread = 0
-		}
+		c.consumed(len(p.b))
 		return l.readControl(p.b)
 	}
 	l.unread.arrived(p.cost)

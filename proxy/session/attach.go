@@ -287,7 +287,44 @@ func (s *Session) receive(a *carrier) error {
 	}
 }
 
-var dataBuffers = sync.Pool{New: func() any { b := make([]byte, wire.MaxData); return &b }}
+// A lender is a carrier that can be read without a copy: Borrow returns at most n bytes,
+// which are the caller's until it reads or borrows again, or an error.
+type lender interface {
+	Borrow(n int) ([]byte, error)
+}
+
+// copied lends what it reads.
+type copied struct {
+	io.Reader
+	buf []byte
+}
+
+func (c *copied) Borrow(n int) ([]byte, error) {
+	n, err := c.Read(c.buf[:min(n, len(c.buf))])
+	if n > 0 {
+		err = nil // comes again
+	}
+	return c.buf[:n], err
+}
+
+var dataBuffers = sync.Pool{New: func() any { return &copied{buf: make([]byte, wire.MaxData)} }}
+
+// lender returns the carrier as one. free is to be called after its last use.
+func (a *carrier) lender() (l lender, free func()) {
+	from := a.ReadWriteCloser
+	if w, ok := from.(*watched); ok && w.taken {
+		from = w.ReadWriteCloser
+	}
+	if l, ok := from.(lender); ok {
+		return l, func() {}
+	}
+	c, _ := dataBuffers.Get().(*copied)
+	c.Reader = a
+	return c, func() {
+		c.Reader = nil
+		dataBuffers.Put(c)
+	}
+}
 
 // receiveData stores a DATA frame's bytes as they arrive: on a slow line a frame
 // takes seconds, and the sender wants to hear of every part.
@@ -296,20 +333,18 @@ func (s *Session) receiveData(a *carrier, length int) error {
 	if err != nil {
 		return err
 	}
-	buf, _ := dataBuffers.Get().(*[]byte)
-	defer dataBuffers.Put(buf)
+	l, free := a.lender()
+	defer free()
 	for n > 0 {
-		k, err := a.Read((*buf)[:min(n, len(*buf))])
-		if k > 0 {
-			if err := s.take(a, func() error { return s.m.store(offset, (*buf)[:k]) }); err != nil {
-				return err
-			}
-			offset += uint64(k)
-			n -= k
-		}
-		if err != nil && n > 0 {
+		b, err := l.Borrow(n)
+		if err != nil {
 			return err
 		}
+		if err := s.take(a, func() error { return s.m.store(offset, b) }); err != nil {
+			return err
+		}
+		offset += uint64(len(b))
+		n -= len(b)
 	}
 	return nil
 }
