@@ -8,7 +8,7 @@ import "sync"
 // read from the link, which ends it for lack of beats.
 const maxUnread = 32 << 20
 
-// unread counts what yamux holds. The zero unread holds nothing.
+// unread counts the memory that the inboxes hold. The zero unread holds nothing.
 type unread struct {
 	mu      sync.Mutex // guards all below
 	n       int
