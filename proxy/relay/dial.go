@@ -47,7 +47,7 @@ type Dialer struct {
 	Listen func() []netip.AddrPort
 	// InterfaceAddrs lists this machine's addresses, as *net.IPNet or *net.IPAddr.
 	// It is called once in every Dial, since addresses come and go. Nil means
-	// net.InterfaceAddrs.
+	// net.InterfaceAddrs, asked once a second at most.
 	InterfaceAddrs func() ([]net.Addr, error)
 	// LookupNetIP resolves a name. Nil means net.DefaultResolver's method.
 	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -127,7 +127,7 @@ func (d *Dialer) resolve(ctx context.Context, host requested, target wire.Target
 func (d *Dialer) self() (*self, error) {
 	interfaceAddrs := d.InterfaceAddrs
 	if interfaceAddrs == nil {
-		interfaceAddrs = net.InterfaceAddrs
+		interfaceAddrs = machine.get
 	}
 	list, err := interfaceAddrs()
 	if err != nil {
