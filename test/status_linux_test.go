@@ -223,13 +223,15 @@ func TestCheckOfAWayThatIsWell(t *testing.T) {
 	l.startRelay(t, relayPort, nil)
 	l.startDaemon(t, nil)
 	l.check(os.MkdirAll(l.path("home/.ssh"), 0o700))
-	l.write("home/.ssh/config", "Host alias\n\tHostName "+targetName+"\n\tServerAliveInterval 15\n")
+	l.write("home/.ssh/config", "Host alias\n\tHostName "+targetName+"\n\tServerAliveInterval 15\n"+
+		"Host own\n\tHostName nosuch.test\n\tProxyCommand sshka-proxy "+targetIP+" %p\n")
 	for _, tt := range []struct {
 		args []string
 		want []string // beginnings of the lines
 	}{
 		{nil, nil},
 		{[]string{targetIP}, []string{"ok   target 10.99.0.2:22 reached", "ok   banner SSH-2.0-OpenSSH", "ok   ssh ServerAliveInterval 0"}},
+		{[]string{"own"}, []string{"ok   target 10.99.0.2:22 reached", "ok   banner SSH-2.0-OpenSSH", "ok   ssh ServerAliveInterval 0"}},
 		{[]string{"alias", "22"}, []string{
 			"ok   target target.test:22 reached", "ok   banner SSH-2.0-OpenSSH",
 			"warn ssh gives up after 45s without an answer (ServerAliveInterval 15 × ServerAliveCountMax 3), the relay keeps the session for 24h0m0s; set ServerAliveInterval 0",

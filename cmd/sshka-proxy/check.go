@@ -81,6 +81,11 @@ type checker struct {
 	sshConfig func(ctx context.Context, host string) (map[string]string, error)
 	daemon    *inbound.Operator
 	report    func(finding)
+	// wait shows what is being waited for until done is called. It may be nil.
+	wait func(what string) (done func())
+
+	answer *sshAnswer // nil: ssh was not asked
+	waited func()     // ends the wait that is shown; nil: there is none
 }
 
 func checkCommand(f *flags, u *ui) *cobra.Command {
@@ -116,7 +121,7 @@ func checkCommand(f *flags, u *ui) *cobra.Command {
 				}
 			}
 			report, done := reporter(u.out, asJSON)
-			return check(ctx, f, host, port, report, done)
+			return check(ctx, f, host, port, &checker{report: report, wait: u.err.wait}, done)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -138,23 +143,26 @@ func reporter(w io.Writer, asJSON bool) (report func(finding), done func() error
 }
 
 // check looks at everything and returns the exit status as an error.
-func check(ctx context.Context, f *flags, host, port string, report func(finding), done func() error) error {
-	c := &checker{
-		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		},
-		dial:      (&net.Dialer{KeepAlive: -1}).DialContext,
-		sshConfig: sshConfig,
-		report:    report,
+func check(ctx context.Context, f *flags, host, port string, c *checker, done func() error) error {
+	c.lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}
-	result := exitDone
-	if err := c.configuration(f); err != nil {
+	c.dial = (&net.Dialer{KeepAlive: -1}).DialContext
+	c.sshConfig = sshConfig
+	result, asked := exitDone, *f
+	if host != "" {
+		if own := c.askSSH(ctx, host, port).own; own != nil {
+			asked = own.under(asked)
+		}
+	}
+	if err := c.configuration(f, &asked); err != nil {
 		c.fail(err)
 		result = exitUsage
 	} else if err := c.run(ctx, host, port); err != nil {
 		c.fail(err)
 		result = exitFailed
 	}
+	c.end()
 	if err := done(); err != nil {
 		return err
 	}
@@ -167,11 +175,9 @@ func check(ctx context.Context, f *flags, host, port string, report func(finding
 // run looks at everything above the configuration. Without a host that ends with
 // the link.
 func (c *checker) run(ctx context.Context, host, port string) error {
-	options, sshErr := map[string]string(nil), error(nil)
+	name := host
 	if host != "" {
-		if options, sshErr = c.sshConfig(ctx, host); sshErr == nil {
-			host, port = asSSH(options, host, port)
-		}
+		host, port = c.askSSH(ctx, host, port).target(host, port)
 		if port == "" {
 			port = "22"
 		}
@@ -180,7 +186,7 @@ func (c *checker) run(ctx context.Context, host, port string) error {
 		if host == "" {
 			return nil
 		}
-		return c.direct(ctx, host, port, options, sshErr)
+		return c.direct(ctx, name, host, port)
 	}
 	c.daemonLayer(ctx)
 	l, err := c.link(ctx)
@@ -194,16 +200,38 @@ func (c *checker) run(ctx context.Context, host, port string) error {
 	if err := c.target(ctx, l, host, port); err != nil {
 		return err
 	}
-	c.ssh(host, l.window(), options, sshErr)
+	c.ssh(name, l.window())
 	return nil
 }
 
+// begin says what is being waited for, where somebody looks on.
+func (c *checker) begin(layer, doing string) {
+	c.end()
+	if c.wait != nil {
+		c.waited = c.wait(layer + ": " + doing)
+	}
+}
+
+// end says that the wait is over.
+func (c *checker) end() {
+	if c.waited != nil {
+		c.waited()
+		c.waited = nil
+	}
+}
+
+// tell reports what came of it.
+func (c *checker) tell(f finding) {
+	c.end()
+	c.report(f)
+}
+
 func (c *checker) ok(layer, format string, args ...any) {
-	c.report(finding{Layer: layer, OK: true, Detail: fmt.Sprintf(format, args...)})
+	c.tell(finding{Layer: layer, OK: true, Detail: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) warn(layer, detail, next string) {
-	c.report(finding{Layer: layer, OK: true, Detail: detail, Next: next, warn: true})
+	c.tell(finding{Layer: layer, OK: true, Detail: detail, Next: next, warn: true})
 }
 
 func (c *checker) fail(err error) {
@@ -211,11 +239,12 @@ func (c *checker) fail(err error) {
 	if !errors.As(err, &f) {
 		f = &failure{layer: layerConfiguration, detail: err.Error()}
 	}
-	c.report(finding{Layer: f.layer, Detail: f.detail, Next: f.next})
+	c.tell(finding{Layer: f.layer, Detail: f.detail, Next: f.next})
 }
 
 // configuration reads the configuration, without which there is nothing to look at.
-func (c *checker) configuration(f *flags) error {
+// given are the flags of this command, f these and those that ssh would give.
+func (c *checker) configuration(given, f *flags) error {
 	file, err := f.read()
 	if err != nil {
 		return &failure{layerConfiguration, strings.ReplaceAll(err.Error(), "\n", "; "), "correct it; config.example.yaml shows every key"}
@@ -230,8 +259,10 @@ func (c *checker) configuration(f *flags) error {
 		name = "no file"
 	}
 	switch {
-	case f.relay != "":
+	case given.relay != "":
 		from = name + ", --relay"
+	case f.relay != "":
+		from = name + ", --relay in ssh's ProxyCommand"
 	case os.Getenv("SSHKA_RELAY") != "":
 		from = name + ", $SSHKA_RELAY"
 	}
@@ -251,6 +282,7 @@ func (c *checker) daemonLayer(ctx context.Context) {
 		c.ok(layerDaemon, "no socket is configured: each ssh opens a link of its own")
 		return
 	}
+	c.begin(layerDaemon, "asking it")
 	version, serves, err := c.daemon.Greet(ctx)
 	switch {
 	case errors.Is(err, inbound.ErrNotRunning):

@@ -108,6 +108,7 @@ func (c *checker) makeLink(ctx, life context.Context, l *checkedLink) error {
 // keys looks at what there is to prove.
 func (c *checker) keys(ctx context.Context) (*keyauth.Identities, error) {
 	const next = "make one (ssh-keygen -t ed25519)"
+	c.begin(layerKeys, "asking for them")
 	ids, err := c.cfg.Dialer.Identities(ctx)
 	var unusable *keyauth.NoKeysError
 	switch {
@@ -153,6 +154,7 @@ func (c *checker) connect(ctx context.Context, relay string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.begin(layerTCP, "connecting to "+relay)
 	type result struct {
 		i       int
 		address string
@@ -200,6 +202,7 @@ func (c *checker) resolve(ctx context.Context, host string) ([]netip.Addr, error
 		c.ok(layerDNS, "%s is an address", host)
 		return []netip.Addr{a}, nil
 	}
+	c.begin(layerDNS, "looking up "+host)
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	addrs, err := c.lookup(ctx, host)
@@ -225,6 +228,7 @@ func (c *checker) resolve(ctx context.Context, host string) ([]netip.Addr, error
 func (c *checker) handshake(ctx context.Context, d *transport.Dialer) (*transport.Conn, error) {
 	began := time.Now()
 	layer := layerTLS
+	c.begin(layer, "waiting for the relay's handshake")
 	d.Trust.Unrecorded = true
 	d.Trusted = func(fingerprint string, unknown bool) {
 		layer = layerAuthentication
@@ -233,7 +237,8 @@ func (c *checker) handshake(ctx context.Context, d *transport.Dialer) (*transpor
 			f.Detail = fmt.Sprintf("the relay's key is %s, which is new: the first link would record it in %s", fingerprint, d.Trust.Known.Path)
 			f.Next = "compare it with sshka-relay fingerprint there"
 		}
-		c.report(f)
+		c.tell(f)
+		c.begin(layer, "waiting for the relay; a key may want a touch")
 	}
 	conn, err := d.Dial(ctx)
 	if err != nil {
@@ -328,6 +333,7 @@ func (c *checker) beat(ctx context.Context, l *checkedLink) error {
 	late := time.NewTimer(within)
 	defer late.Stop()
 	l.link.Probe(within)
+	c.begin(layerBeat, "waiting for the answer")
 	select {
 	case rtt := <-l.rtt:
 		c.ok(layerBeat, "answered in %v", rtt.Round(10*time.Microsecond))

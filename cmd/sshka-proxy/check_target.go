@@ -40,6 +40,7 @@ func (c *checker) target(ctx context.Context, l *checkedLink, host, port string)
 		return &failure{layerTarget, err.Error(), "check HostName and Port in ~/.ssh/config"}
 	}
 	began := time.Now()
+	c.begin(layerTarget, "the relay connects to "+target.String())
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
 	defer cancel()
 	carrier, err := l.link.Open(ctx)
@@ -79,13 +80,14 @@ func (c *checker) target(ctx context.Context, l *checkedLink, host, port string)
 // targetFailure says why the relay did not reach the target.
 func (c *checker) targetFailure(target wire.Target, err error) error {
 	f := &failure{layer: layerTarget, detail: err.Error(), next: "the relay's log has the cause"}
-	if e := explain(target.String(), c.cfg.Dialer.Relay, err); e != nil {
+	relay := c.cfg.Dialer.Relay
+	if e := explain(target.String(), relay, err); e != nil {
 		f.detail = e.Error()
 	}
 	var refused *session.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		f.next = refusedNext(target, refused.Code)
+		f.next = refusedNext(target.String(), relay, refused.Code)
 	case errors.Is(err, context.DeadlineExceeded):
 		f.detail = fmt.Sprintf("no answer for %s within %v", target, targetTime)
 	}
@@ -93,10 +95,15 @@ func (c *checker) targetFailure(target wire.Target, err error) error {
 }
 
 // refusedNext is what to do about a relay that does not reach a target.
-func refusedNext(target wire.Target, code wire.Code) string {
+func refusedNext(target, relay string, code wire.Code) string {
+	host, port, _ := net.SplitHostPort(target)
 	switch code {
 	case wire.CodeNotAllowed:
-		return fmt.Sprintf("add a rule to relay.allow there, such as %q", target)
+		next := fmt.Sprintf("add a rule to relay.allow there, such as %q", target)
+		if name, _, _ := net.SplitHostPort(relay); strings.EqualFold(name, host) { // as for whoever has just set it up
+			next += "; or, since it is the relay's own host, ask for localhost: ProxyCommand sshka-proxy localhost " + port
+		}
+		return next
 	case wire.CodeNoSuchHost:
 		return "the relay's resolver does not know the name: set HostName in ~/.ssh/config, or use an address"
 	case wire.CodeRefused:
@@ -104,7 +111,7 @@ func refusedNext(target wire.Target, code wire.Code) string {
 	case wire.CodeUnreachable:
 		return "the relay has no route, or its firewall says no: look there"
 	case wire.CodeTimeout:
-		return fmt.Sprintf("a firewall drops it, or the host is down: from the relay, nc -vz %s %d", target.Host, target.Port)
+		return fmt.Sprintf("a firewall drops it, or the host is down: from the relay, nc -vz %s %s", host, port)
 	case wire.CodeBusy, wire.CodeSlowDown, wire.CodeShuttingDown:
 		return "try again later"
 	default:
@@ -121,6 +128,7 @@ type deadliner interface {
 // banner looks whether an ssh server answers.
 func (c *checker) banner(target string, conn deadliner) error {
 	began := time.Now()
+	c.begin(layerBanner, "waiting for "+target+" to say what it is")
 	_ = conn.SetReadDeadline(began.Add(bannerTime))
 	r := bufio.NewReaderSize(conn, bannerSize)
 	var first string
@@ -208,7 +216,8 @@ func asSSH(options map[string]string, host, port string) (string, string) {
 }
 
 // ssh looks whether ssh would end what the relay keeps.
-func (c *checker) ssh(host string, window time.Duration, options map[string]string, err error) {
+func (c *checker) ssh(host string, window time.Duration) {
+	options, err := c.answer.options, c.answer.err
 	switch {
 	case errors.Is(err, errNoSSH):
 		c.ok(layerSSH, "is not installed: its ServerAliveInterval is not known")
@@ -235,7 +244,7 @@ func (c *checker) ssh(host string, window time.Duration, options map[string]stri
 }
 
 // direct looks at a target that is reached without a relay.
-func (c *checker) direct(ctx context.Context, host, port string, options map[string]string, sshErr error) error {
+func (c *checker) direct(ctx context.Context, name, host, port string) error {
 	began := time.Now()
 	target, err := client.NewTarget(host, port)
 	if err != nil {
@@ -243,6 +252,7 @@ func (c *checker) direct(ctx context.Context, host, port string, options map[str
 	}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
 	defer cancel()
+	c.begin(layerTarget, "connecting to "+target.String())
 	conn, err := c.dial(ctx, "tcp", target.String())
 	if err != nil {
 		u := whyUnreached(err)
@@ -253,7 +263,7 @@ func (c *checker) direct(ctx context.Context, host, port string, options map[str
 	if err := c.banner(target.String(), conn); err != nil {
 		return err
 	}
-	c.ssh(host, 0, options, sshErr)
+	c.ssh(name, 0)
 	return nil
 }
 

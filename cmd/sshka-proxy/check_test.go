@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -662,6 +663,72 @@ func TestWhatTheRelaySaysLater(t *testing.T) {
 		}
 		if got := proofNext(tt.err); got != tt.own {
 			t.Errorf("%v: %s", tt.err, got)
+		}
+	}
+}
+
+// TestCheckAsksWhatSSHAsks: where ssh's ProxyCommand is this program, its words count
+// and not the name that a person has for the host.
+func TestCheckAsksWhatSSHAsks(t *testing.T) {
+	const well = "ok   target db.ok:22 reached through the relay in 0s\nok   banner SSH-2.0-X in 0s\nok   ssh ServerAliveInterval 0"
+	for _, tt := range []struct{ command, hostname, want string }{
+		{"sshka-proxy db.ok %p", "jump.test", well},
+		{"exec '/opt/my programs/sshka-proxy' -v --relay=other.test --interval 5s %h %p", "db.ok", well},
+		{`"C:\\bin\\sshka-proxy.exe" %h 22`, "db.ok", well},
+		{"nc db.ok %p", "web.ok", "FAIL target no such host web.ok; the relay's resolver does not know the name: set HostName in ~/.ssh/config, or use an address"},
+		{"sshka-proxy $(next) 22", "web.ok", "FAIL target no such host web.ok; the relay's resolver does not know the name: set HostName in ~/.ssh/config, or use an address"},
+		{"sshka-proxy relay.test %p", "db.ok", "FAIL target relay.test:22 is not allowed by relay relay.test:7422; add a rule to relay.allow there, such as \"relay.test:22\"; " +
+			"or, since it is the relay's own host, ask for localhost: ProxyCommand sshka-proxy localhost 22"},
+	} {
+		bubble(t, func(t *testing.T) {
+			said, _ := scene{known: inKnown, host: "alias", server: speaks("SSH-2.0-X\n"), options: map[string]string{
+				"proxycommand": tt.command, "hostname": tt.hostname, "port": "22", "serveraliveinterval": "0",
+			}}.look(t)
+			if got, want := strings.Join(said, "\n"), strings.Join(below, "\n")+"\n"+tt.want; got != want {
+				t.Errorf("%s: got\n%s\nwant\n%s", tt.command, got, want)
+			}
+		})
+	}
+}
+
+// TestFlagsOfTheProxyCommandCount, and those of the command itself more.
+func TestFlagsOfTheProxyCommandCount(t *testing.T) {
+	own := ownCommandOf(map[string]string{"proxycommand": "sshka-proxy --relay %h --config /c.yaml --interval 5s localhost %p", "hostname": "jump.test", "port": "2222"}, "jump", "")
+	if own == nil || own.host != "localhost" || own.port != "2222" {
+		t.Fatalf("%+v", own)
+	}
+	if f := own.under(flags{interval: intervalUnset}); f.relay != "jump.test" || f.config != "/c.yaml" || f.interval != 5*time.Second {
+		t.Errorf("%+v", f)
+	}
+	if f := own.under(flags{relay: "r", config: "c", interval: 0}); f.relay != "r" || f.config != "c" || f.interval != 0 {
+		t.Errorf("%+v", f)
+	}
+	for _, command := range []string{"", "none", "'", "sshka-proxy", "sshka-proxy %h", "sshka-proxy --nonsense %h %p", "sshka-proxy %h ssh", "sshka-proxy %h %p | tee x", `sshka-proxy %h %p \`} {
+		if own := ownCommandOf(map[string]string{"proxycommand": command, "port": "22"}, "a", ""); own != nil {
+			t.Errorf("%q is read as %+v", command, own)
+		}
+	}
+}
+
+func TestShellWords(t *testing.T) {
+	for line, want := range map[string][]string{
+		"":                   nil,
+		"  a  b\t":           {"a", "b"},
+		`a 'b c' "d e"f ''`:  {"a", "b c", "d ef", ""},
+		`a\ b "\"" '\'`:      {"a b", `"`, `\`},
+		`"it's" 'say "x"'`:   {"it's", `say "x"`},
+		`'$(x)' 'a|b' "a;b"`: {"$(x)", "a|b", "a;b"},
+	} {
+		if got, ok := shellWords(line, false); !ok || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v, want %q", line, got, ok, want)
+		}
+	}
+	if got, ok := shellWords(`"C:\Program Files\x.exe" it's`, true); !ok || !slices.Equal(got, []string{`C:\Program Files\x.exe`, "it's"}) {
+		t.Errorf("%q, %v", got, ok)
+	}
+	for _, line := range []string{`'a`, `"a`, `a\`, "a $b", `"$b"`, "a `b`", "a | b", "a > b", "(a)"} {
+		if got, ok := shellWords(line, false); ok {
+			t.Errorf("%s is read as %q", line, got)
 		}
 	}
 }

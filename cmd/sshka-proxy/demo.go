@@ -52,9 +52,10 @@ func demo(ctx context.Context, out io.Writer, unit time.Duration) error {
 	return err
 }
 
-const nextSteps = `  on the server's side   sshka-relay fingerprint         # the name of its key
+const nextSteps = `  all at once            sshka-proxy init --install USER@SERVER    # by the ssh that works today
+  or on the server       sshka-relay fingerprint         # the name of its key
                          sshka-relay serve               # keys from ~/.ssh/authorized_keys
-  on yours               ssh -o ProxyCommand="sshka-proxy --relay SERVER %h %p" -o ServerAliveInterval=0 localhost
+  and at yours           ssh -o ProxyCommand="sshka-proxy --relay SERVER %h %p" -o ServerAliveInterval=0 localhost
                          # logs in to SERVER's own sshd; README.md has the rest
 `
 

@@ -56,6 +56,7 @@ func (b *blocks) sshBlock() string {
 		s.WriteString("\n# A daemon runs here. With it no process stays beside each ssh, if you write instead:\n")
 		fmt.Fprintf(&s, "#     ProxyCommand %s\n#     ProxyUseFdpass yes\n", b.command(quoteSSH, "--fdpass %h %p"))
 	}
+	s.WriteString("\n# So much for ~/.ssh/config. What follows belongs elsewhere.\n")
 	return s.String()
 }
 

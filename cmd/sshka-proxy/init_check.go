@@ -23,10 +23,11 @@ func (n *installation) check(ctx context.Context) (string, error) {
 		dial:      w.dial,
 		sshConfig: n.sshConfig,
 		report:    report,
+		wait:      n.ui.err.wait,
 	}
 	f := *n.flags
 	f.config, f.relay = n.file.Name(), n.to.relay // whatever $SSHKA_RELAY says
-	err := c.configuration(&f)
+	err := c.configuration(&f, &f)
 	if err == nil {
 		n.there.sshd.address, err = c.toOwnHost(ctx, n.there.sshd)
 	}
@@ -36,6 +37,8 @@ func (n *installation) check(ctx context.Context) (string, error) {
 	c.fail(err)
 	var failed *failure
 	if errors.As(err, &failed) && failed.layer == layerTCP {
+		c.begin(layerTCP, "asking over there what is in the way")
+		defer c.end()
 		if why := n.inTheWay(ctx, w.why()); why != "" {
 			return "", errors.New(why)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -71,7 +72,9 @@ func (i *initialiser) install(ctx context.Context) error {
 		{"the relay's fingerprint", n.fingerprint},
 		{"check the way there", n.check},
 	} {
+		done := n.waits(k+1, s.doing)
 		said, err := s.do(ctx)
+		done()
 		if err != nil {
 			return n.stopped(k+1, s.doing, err)
 		}
@@ -80,6 +83,18 @@ func (i *initialiser) install(ctx context.Context) error {
 	fmt.Fprintf(i.ui.err, "%d/%d done; what follows is for ssh and its like\n", steps, steps)
 	_, err = io.WriteString(i.out, "\n"+i.blocks(ctx, n.there.sshd).text())
 	return err
+}
+
+// waits tells a person at a terminal what a step is doing that takes long. While ssh
+// may ask for something, that is a line of its own: nothing is drawn over a question.
+func (n *installation) waits(k int, doing string) (done func()) {
+	if k > 1 && runtime.GOOS != "windows" { // the login is shared from then on
+		return n.ui.err.wait(fmt.Sprintf("%d/%d %s", k, steps, doing))
+	}
+	if k == 1 && n.ui.err.terminal {
+		n.ui.notice("logging in to %s by ssh", n.to.destination())
+	}
+	return func() {}
 }
 
 // stopped is why the installation ended, what is there, and how to go on.

@@ -47,7 +47,7 @@ func relayUnit(mode string) string {
 	}
 	return unit(deploy.UserRelayUnit,
 		"ExecStart=/usr/bin/sshka-relay serve\n", "ExecStart=%h/.local/bin/sshka-relay serve --config %h/.config/sshka/relay.yaml\n",
-		"# ~/.config/sshka/config.yaml, ", "# ~/.config/sshka/relay.yaml, ")
+		"# ~/.config/sshka/relay.yaml, else config.yaml; ", "# ~/.config/sshka/relay.yaml; ")
 }
 
 // unit is a unit with each old text, which has to be there, replaced by the new one

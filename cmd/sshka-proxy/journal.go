@@ -23,12 +23,14 @@ func (l *linkJournal) linkUp(conn *transport.Conn) {
 	l.j.Write(status.LinkUp, "link up: %s", conn.RemoteAddr())
 }
 
-func (l *linkJournal) linkLost(err *link.LostError) {
+// linkLost reports whether there is another link in its place already.
+func (l *linkJournal) linkLost(err *link.LostError) (replaced bool) {
 	if l.up--; l.up > 0 {
 		l.j.Write(status.LinkReplaced, "link replaced, the older one is closed: %s", err.Reason)
-		return
+		return true
 	}
 	l.j.Write(status.LinkLost, "link lost: %s", err.Reason)
+	return false
 }
 
 // journalBeats is a Trace that writes a link's beats into j.

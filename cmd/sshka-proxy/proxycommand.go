@@ -53,6 +53,7 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if f.verbose {
+		u.err.terminal = false // it sees all of it as it happens
 		log = slog.New(slog.NewTextHandler(status.Escaped(os.Stderr), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	stdio := inbound.NewStdio(os.Stdin, os.Stdout)
@@ -103,6 +104,15 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		Relay:    cfg.Dialer.Relay,
 		Log:      log,
 	}
+	done := u.err.wait(fmt.Sprintf("sshka-proxy: reaching %s through relay %s", target, cfg.Dialer.Relay))
+	defer done()
+	go func() { // what the client has to say is not drawn over
+		select {
+		case <-s.Opened():
+		case <-life.Done():
+		}
+		done()
+	}()
 	err := owner.Start(ctx, life, s, stdio.Early)
 	switch {
 	case err == nil:
@@ -265,7 +275,9 @@ func goodbye(s *session.Session, joined <-chan splice.Result) (result splice.Res
 
 // direct carries the client to its target without a relay.
 func direct(ctx context.Context, d *client.Direct, target wire.Target, stdio *inbound.Stdio, u *ui) int {
+	done := u.err.wait(fmt.Sprintf("sshka-proxy: reaching %s directly", target))
 	conn, err := d.DialContext(ctx, "tcp", target.String())
+	done()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return exitDone

@@ -17,7 +17,7 @@ import (
 	"github.com/sshka/sshka-proxy/proxy/config"
 )
 
-// flags are those of every command.
+// flags are those of every command, and of a ProxyCommand.
 type flags struct {
 	config   string
 	relay    string
@@ -31,8 +31,12 @@ func (f *flags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&f.config, "config", "", "configuration `FILE` (default: $SSHKA_CONFIG, ~/.config/sshka/config.yaml, /etc/sshka/config.yaml; on Windows %APPDATA%\\sshka\\config.yaml)")
 	fs.StringVar(&f.relay, "relay", "", "relay to use, `HOST[:PORT]` or \"direct\" (default: $SSHKA_RELAY, then the configuration)")
 	fs.DurationVar(&f.interval, "interval", 0, "longest silence on the link before a beat, e.g. 20s; 0s turns beats off")
-	fs.BoolVar(&f.fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass yes); needs a running daemon")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "say more on stderr")
+}
+
+// defineOwn defines those that mean nothing to any other command than HOST PORT.
+func (f *flags) defineOwn(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass yes); needs a running daemon")
 	fs.BoolVar(&f.version, "version", false, "print the version")
 }
 
@@ -46,6 +50,7 @@ func run(args []string, u *ui) int {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	f.define(fs)
+	f.defineOwn(fs)
 	switch err := fs.Parse(args); {
 	case completing(args): // of what looks like a port: sshka-proxy 10<TAB>
 	case errors.Is(err, pflag.ErrHelp): // cobra's is better
@@ -118,6 +123,7 @@ func command(u *ui) *cobra.Command {
 	root.SetOut(os.Stdout)
 	root.SetErr(u.err)
 	f.define(root.PersistentFlags())
+	f.defineOwn(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	complete(root)
 	noOperands := func(_ *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -134,10 +135,13 @@ func (d *daemon) trace() *client.Trace {
 			d.log.Info("link up", "relay", d.started.Proxy.Relay, "address", conn.RemoteAddr().String(), "agent", conn.Peer.Agent)
 		},
 		LinkLost: func(err *link.LostError) {
-			links.linkLost(err)
-			if err.Reason == link.Shutdown {
+			replaced := links.linkLost(err)
+			switch {
+			case err.Reason == link.Shutdown:
 				d.log.Info("link ended", "reason", err.Reason)
-			} else {
+			case replaced:
+				d.log.Info("link replaced by a newer one", "reason", err.Reason)
+			default:
 				d.log.Warn("link lost, dialling again", "reason", err.Reason)
 			}
 		},
@@ -214,12 +218,8 @@ func (d *daemon) clients() *inbound.Trace {
 			d.log.Info("session opened", "by", string(c.Protocol), "client", c.Addr.String(), "target", c.Target)
 		},
 		Ended: func(c inbound.Client, r splice.Result) {
-			reason := "closed"
-			if r.Err != nil {
-				reason = r.Err.Error()
-			}
 			d.log.Info("session ended", "by", string(c.Protocol), "client", c.Addr.String(), "target", c.Target,
-				"to_target", r.AToB, "to_client", r.BToA, "reason", reason)
+				"to_target", r.AToB, "to_client", r.BToA, "reason", cmp.Or(r.Why("client", "target"), "closed"))
 		},
 	}
 }

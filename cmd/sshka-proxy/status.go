@@ -39,7 +39,7 @@ func statusCommand(f *flags, u *ui, noOperands cobra.PositionalArgs) *cobra.Comm
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			f.changed(cmd.Flags())
-			return showStatus(ctx, f, show, u.out)
+			return showStatus(ctx, f, show, u)
 		},
 	}
 	c.Flags().BoolVar(&show.JSON, "json", false, "print JSON")
@@ -49,14 +49,17 @@ func statusCommand(f *flags, u *ui, noOperands cobra.PositionalArgs) *cobra.Comm
 
 // showStatus asks the daemon. Without one it shows the last error of a
 // ProxyCommand, which needs none, and fails.
-func showStatus(ctx context.Context, f *flags, show status.Show, out *os.File) error {
+func showStatus(ctx context.Context, f *flags, show status.Show, u *ui) error {
 	file, err := f.read()
 	if err != nil {
 		return err
 	}
 	o := &inbound.Operator{Path: file.Proxy.Socket, Version: proxy.Version}
 	kept := lastErrorFile(os.Getenv)
-	err = show.Run(ctx, out, func(ctx context.Context) (*status.Snapshot, error) {
+	err = show.Run(ctx, u.out, func(ctx context.Context) (*status.Snapshot, error) {
+		if !show.Watch { // which draws its own
+			defer u.err.wait("asking the daemon")()
+		}
 		s, err := o.Status(ctx)
 		if err != nil {
 			return nil, explainDaemon(o, err)
@@ -67,7 +70,7 @@ func showStatus(ctx context.Context, f *flags, show status.Show, out *os.File) e
 	if e := lastError(kept); errors.Is(err, inbound.ErrNotRunning) && (e != nil || show.JSON) {
 		alone := &status.Snapshot{Schema: status.Schema, Role: "proxy", Time: time.Now(), LastError: e}
 		show.Watch = false
-		if err := show.Run(ctx, out, func(context.Context) (*status.Snapshot, error) { return alone, nil }); err != nil {
+		if err := show.Run(ctx, u.out, func(context.Context) (*status.Snapshot, error) { return alone, nil }); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,8 @@ package main
 //   - stdout is the wire. It carries the target's bytes and never anything else.
 //   - stderr is shown by ssh between its own lines, or not at all (PuTTY,
 //     ControlPersist). It gets one line at most: the cause, and the next step.
-//     With -v it gets all that a person debugging wants to see.
+//     With -v it gets all that a person debugging wants to see. On a terminal it
+//     also shows what is being waited for, and takes that away again.
 //   - nothing is asked: stdin is the wire, too.
 //   - the exit status says 0 done, 1 failed, 2 usage or configuration.
 //
@@ -16,12 +17,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/sshka/sshka-proxy/proxy/client"
+	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/wire"
 )
@@ -48,12 +49,14 @@ func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e
 // ui is what a person sees.
 type ui struct {
 	out *os.File
-	err io.Writer
+	err *console
 	// failed is told what a person is, who may not see it. It may be nil.
 	failed func(text string)
 }
 
-func newUI(w *os.File) *ui { return &ui{out: os.Stdout, err: w} }
+func newUI(w *os.File) *ui {
+	return &ui{out: os.Stdout, err: &console{w: w, terminal: isTerminal(w)}}
+}
 
 // notice is a line on something good to know.
 func (u *ui) notice(format string, args ...any) {
@@ -64,7 +67,10 @@ func (u *ui) notice(format string, args ...any) {
 // a ProxyCommand.
 func (u *ui) fail(err error, host string) int {
 	var usage usageError
+	var denied *keyauth.DeniedError
+	var hinted hintedError
 	lines := strings.Split(err.Error(), "\n")
+	u.err.rest()
 	if u.failed != nil {
 		u.failed(strings.Join(lines, "; "))
 	}
@@ -76,11 +82,25 @@ func (u *ui) fail(err error, host string) int {
 		return exitUsage
 	case client.Unreachable(err) && host != "":
 		fmt.Fprintf(u.err, "sshka-proxy: %s; try: ssh -o ProxyCommand=none %s\n", strings.Join(lines, "; "), host)
+	case errors.As(err, &hinted):
+		fmt.Fprintf(u.err, "sshka-proxy: %s; %s\n", strings.Join(lines, "; "), hinted.next)
+	case errors.As(err, &denied) && denied.Code == wire.CodeNotAllowed:
+		fmt.Fprintf(u.err, "sshka-proxy: %s; %s\n", strings.Join(lines, "; "), proofNext(err))
 	default:
 		fmt.Fprintf(u.err, "sshka-proxy: %s\n", strings.Join(lines, "; "))
 	}
 	return exitFailed
 }
+
+// hintedError is an error with the next step, for a person.
+type hintedError struct {
+	error
+
+	next string
+}
+
+// Unwrap returns the error.
+func (e hintedError) Unwrap() error { return e.error }
 
 // explain turns the end of a session into what a person can use. It is nil when
 // there is nothing to say: the client itself is gone.
@@ -94,7 +114,10 @@ func explain(target, relay string, err error) error {
 		return fmt.Errorf("%s: %w", target, reset)
 	case errors.As(err, &refused) && refused.Code == wire.CodeNotAllowed:
 		// The relay does not know by which name we reach it.
-		return errors.New(strings.Replace(refused.Error(), "by this relay", "by relay "+relay, 1))
+		return hintedError{
+			errors.New(strings.Replace(refused.Error(), "by this relay", "by relay "+relay, 1)),
+			refusedNext(target, relay, refused.Code),
+		}
 	}
 	return err
 }

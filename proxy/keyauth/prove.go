@@ -103,7 +103,7 @@ type Evidence struct {
 func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identities, w Witness) (*wire.Welcome, error) {
 	m, err := readAnswer(ctx, rw, len(ids.keys))
 	if err != nil {
-		return nil, fmt.Errorf("offer ssh keys: %w", err)
+		return nil, answered("offer ssh keys", err)
 	}
 	pick, ok := m.(*wire.Pick)
 	if !ok {
@@ -130,7 +130,7 @@ func ProveOffered(ctx context.Context, rw io.ReadWriter, b Binding, ids *Identit
 
 	m, err = readAnswer(ctx, rw, len(ids.keys))
 	if err != nil {
-		return nil, fmt.Errorf("prove ssh key: %w", err)
+		return nil, answered("prove ssh key", err)
 	}
 	welcome, ok := m.(*wire.Welcome)
 	if !ok {
@@ -146,6 +146,16 @@ func (w *Witness) signing(begins bool) {
 	if w.Signing != nil {
 		w.Signing(begins)
 	}
+}
+
+// answered names what was being done, but for a refusal: the relay's own words tell
+// more than our step.
+func answered(doing string, err error) error {
+	var denied *DeniedError
+	if errors.As(err, &denied) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // readAnswer reads what the relay answers. DENIED is an error.

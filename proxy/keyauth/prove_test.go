@@ -124,7 +124,7 @@ func TestAgentSignsOnceAndOnlyWhenAKeyIsPicked(t *testing.T) {
 	if !ok || denied.Code != wire.CodeNotAllowed {
 		t.Fatalf("proxy: %v, want to be denied", o.proveErr)
 	}
-	if got, want := o.proveErr.Error(), "offer ssh keys: denied by the relay: key not authorized (3 keys offered)"; got != want {
+	if got, want := o.proveErr.Error(), "denied by the relay: key not authorized (3 keys offered)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if v, ok := errors.AsType[*VerifyError](o.verErr); !ok || v.Reason != ReasonNoKey {
@@ -205,8 +205,8 @@ func TestHostileRelayGetsNoMoreThanAnError(t *testing.T) {
 		"silence":           {nil, false, 0, "offer ssh keys: read the relay's answer: unexpected EOF"},
 		"end after pick":    {pick(0), false, 1, "prove ssh key: read the relay's answer: unexpected EOF"},
 		"unknown type":      {[]byte{0x7f, 0, 0, 0}, true, 0, "offer ssh keys: read the relay's answer: protocol error: unknown type 0x7f"},
-		"denied":            {denied, false, 0, "offer ssh keys: denied by the relay: full [2J house, come back in 3s"},
-		"denied late":       {append(pick(0), denied...), false, 1, "prove ssh key: denied by the relay: full [2J house, come back in 3s"},
+		"denied":            {denied, false, 0, "denied by the relay: full [2J house, come back in 3s"},
+		"denied late":       {append(pick(0), denied...), false, 1, "denied by the relay: full [2J house, come back in 3s"},
 	} {
 		s := &script{Reader: bytes.NewReader(c.says)}
 		_, err := Prove(context.Background(), s, Binding{}, loadFile(t, k))

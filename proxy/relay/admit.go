@@ -316,7 +316,7 @@ func (r *Relay) carry(ctx context.Context, h *held, target net.Conn, log *slog.L
 
 	reason := "closed"
 	if err := errors.Join(result.Err, s.Err()); err != nil {
-		reason = endReason(result.Err, s.Err())
+		reason = endReason(result, s.Err())
 	}
 	stats := s.Stats()
 	log.Info("session ended", "reason", reason, "to_target", stats.Received, "to_client", stats.Sent,
@@ -337,7 +337,7 @@ func targetLeft(s *session.Session) []any {
 }
 
 // endReason names why a session did not end cleanly.
-func endReason(joined, ended error) string {
+func endReason(joined splice.Result, ended error) string {
 	var reset *session.ResetError
 	var lost *link.LostError
 	switch {
@@ -352,7 +352,7 @@ func endReason(joined, ended error) string {
 	case ended != nil:
 		return "carrier lost"
 	}
-	return joined.Error()
+	return joined.Why("proxy", "target")
 }
 
 // halfCloser returns c as splice wants it. What cannot end one direction alone

@@ -299,6 +299,7 @@ type copied struct {
 	buf []byte
 }
 
+// Borrow reads.
 func (c *copied) Borrow(n int) ([]byte, error) {
 	n, err := c.Read(c.buf[:min(n, len(c.buf))])
 	if n > 0 {

@@ -85,6 +85,26 @@ type Result struct {
 	Err error
 }
 
+// Why is Err for a person who knows the sides as a and b, without the addresses that
+// net repeats. It is empty when both directions ended cleanly.
+func (r Result) Why(a, b string) string {
+	var e *Error
+	switch {
+	case r.Err == nil:
+		return ""
+	case !errors.As(r.Err, &e):
+		return r.Err.Error()
+	}
+	name := map[Side]string{A: a, B: b}[e.Side]
+	preposition := map[string]string{"read": "from", "write": "to"}[e.Op]
+	cause := e.Err
+	var op *net.OpError
+	if errors.As(cause, &op) && op.Err != nil {
+		cause = op.Err
+	}
+	return fmt.Sprintf("%s %s %s: %v", e.Op, preposition, name, cause)
+}
+
 // Join copies between a and b until both directions have ended, then closes
 // both. It owns them from the call on. When ctx is done both are aborted.
 func Join(ctx context.Context, a, b Conn) Result {

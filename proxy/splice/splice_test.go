@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -162,5 +163,20 @@ func TestARealTCPConnectionIsReset(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		c.Close()
+	}
+}
+
+// TestAPersonReadsNamesNotSides: neither a letter nor an address twice.
+func TestAPersonReadsNamesNotSides(t *testing.T) {
+	reset := &net.OpError{Op: "read", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 22}, Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	for want, err := range map[string]error{
+		"":                     nil,
+		"the relay shuts down": errors.New("the relay shuts down"),
+		"read from target: read: connection reset by peer": &Error{Side: B, Op: "read", Err: reset},
+		"write to client: broken pipe":                     &Error{Side: A, Op: "write", Err: syscall.EPIPE},
+	} {
+		if got := (Result{Err: err}).Why("client", "target"); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
 	}
 }

@@ -25,10 +25,23 @@ func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
 	defer cancel()
 	conn, err := d.race(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("no answer within %v: %w", timeout, context.DeadlineExceeded)
+		return nil, &lateError{"no answer within", timeout, context.DeadlineExceeded}
 	}
 	return conn, plain(err)
 }
+
+// lateError says how long was waited, which says it all: what is beneath is for
+// programs.
+type lateError struct {
+	what   string
+	waited time.Duration
+	err    error
+}
+
+func (e *lateError) Error() string { return fmt.Sprintf("%s %v", e.what, e.waited) }
+
+// Unwrap returns the error of the wait.
+func (e *lateError) Unwrap() error { return e.err }
 
 // race returns the first connection there is. The error is the name's.
 func (d *Dialer) race(ctx context.Context) (net.Conn, error) {

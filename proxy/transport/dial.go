@@ -225,7 +225,7 @@ func (d *Dialer) cause(ctx context.Context, err error, waited time.Duration) err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, &ne) && ne.Timeout():
-		return fmt.Errorf("the handshake did not end within %v: %w", waited, err)
+		return &lateError{"the handshake did not end within", waited, err}
 	}
 	return err
 }
