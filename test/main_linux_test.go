@@ -146,9 +146,10 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// program returns the path of one of the programs.
+// program returns the path of one of the programs, where the tests run.
 func program(t *testing.T, name string) string {
 	t.Helper()
+	needLab(t)
 	dir, err := binaries()
 	if err != nil {
 		t.Fatal(err)
