@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // carrier is what a session is attached to: a yamux stream whose data goes past
@@ -21,7 +23,7 @@ type carrier struct {
 	// guarded by l.mu
 	wake    *sync.Cond
 	pending []byte // the Write under way, what is left of it
-	window  int    // how much the peer still takes, in bytes
+	window  int64  // how much the peer still takes, in bytes, at most maxWindow
 	granted int    // how much the peer may still send
 	owed    int    // how much of a window it is to be granted
 	writing bool
@@ -48,7 +50,7 @@ func (l *Link) carrier(stream *yamux.Stream) *carrier {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.carriers[stream.StreamID()]
-	if c == nil { // the peer has reset it meanwhile
+	if c == nil || c.stream != nil { // the peer has reset it meanwhile, or opened it twice since
 		c = l.newCarrier(stream.StreamID())
 		c.fail(yamux.ErrConnectionReset)
 	}
@@ -124,13 +126,13 @@ func (c *carrier) frame(b []byte, n int) []byte {
 	if c.closed || c.failure != nil || len(c.pending) == 0 {
 		return b
 	}
-	n = min(n, len(c.pending), c.window)
+	n = int(min(int64(min(n, len(c.pending))), c.window))
 	if c.stalled = n == 0; c.stalled {
 		return b
 	}
 	b = appendHeader(b, muxTypeData, c.id, n)
 	b = append(b, c.pending[:n]...)
-	c.window -= n
+	c.window -= int64(n)
 	if c.pending = c.pending[n:]; len(c.pending) == 0 {
 		c.wake.Broadcast()
 	} else {
@@ -140,11 +142,15 @@ func (c *carrier) frame(b []byte, n int) []byte {
 }
 
 // widen is told how many more bytes the peer takes. The caller holds l.mu.
-func (c *carrier) widen(n int) {
-	if c.window += n; c.stalled && n > 0 {
+func (c *carrier) widen(n uint32) error {
+	if c.window += int64(n); c.window > maxWindow {
+		return wire.Violation("a window of %d bytes, at most %d", c.window, int64(maxWindow))
+	}
+	if c.stalled && n > 0 {
 		c.stalled = false
 		c.l.queue.again(c)
 	}
+	return nil
 }
 
 // fail ends the carrier with an error of its stream alone: the peer reset it. The

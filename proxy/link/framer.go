@@ -25,7 +25,8 @@ type framer struct {
 	leaving func(n int)          // bytes of the link, above TLS, are about to be written
 	passed  func(in, out int)    // were read, or written
 
-	deaf chan struct{} // closed by the receive loop with its first error
+	deaf  chan struct{} // closed by the receive loop with its first error
+	ended atomic.Bool   // yamux has: it knows why
 
 	// Only yamux's receive loop reads.
 	start header
@@ -65,7 +66,9 @@ func (f *framer) write(p []byte) error {
 	}
 	f.leaving(len(p))
 	if err := f.gathered(p); err != nil {
-		f.caused(err)
+		if !f.ended.Load() {
+			f.caused(err)
+		}
 		f.lastWords()
 		return err
 	}
@@ -156,10 +159,10 @@ func (f *framer) next() error {
 
 // body reads a data frame's.
 func (f *framer) body(h header) error {
-	n := h.length()
-	if n > maxChunk {
-		return wire.Violation("frame of %d bytes, at most %d", n, maxChunk)
+	if h.length() > maxChunk { // which an int of 32 bits may not hold
+		return wire.Violation("frame of %d bytes, at most %d", h.length(), maxChunk)
 	}
+	n := int(h.length())
 	p := newParcel(n)
 	if _, err := io.ReadFull(f.conn, p.b); err != nil {
 		p.free()
@@ -172,6 +175,7 @@ func (f *framer) body(h header) error {
 // Close ends the connection beneath TLS: a TLS close waits for its alert to be
 // written, which a peer that does not read can delay.
 func (f *framer) Close() error {
+	f.ended.Store(true)
 	f.close()
 	return nil
 }

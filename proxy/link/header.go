@@ -1,6 +1,9 @@
 package link
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // yamux's frame header, its types and flags
 // (github.com/hashicorp/yamux/blob/master/spec.md).
@@ -18,6 +21,8 @@ const (
 
 	// muxWindow is every stream's window at first, in bytes.
 	muxWindow = 256 << 10
+	// maxWindow is the most that a window is granted to, in bytes: yamux counts in 32 bits.
+	maxWindow = math.MaxUint32
 )
 
 // header is the header of a frame.
@@ -27,7 +32,7 @@ func (h header) version() uint8 { return h[0] }
 func (h header) kind() uint8    { return h[1] }
 func (h header) flags() uint16  { return binary.BigEndian.Uint16(h[2:]) }
 func (h header) stream() uint32 { return binary.BigEndian.Uint32(h[4:]) }
-func (h header) length() int    { return int(binary.BigEndian.Uint32(h[8:])) }
+func (h header) length() uint32 { return binary.BigEndian.Uint32(h[8:]) }
 
 // signal is a frame without data that says of the stream what flags say.
 func (h header) signal(flags uint16) header {

@@ -61,6 +61,12 @@ func (i *inbox) put(p parcel) {
 		p.free()
 		return
 	}
+	if len(i.queue) == cap(i.queue) && 2*i.first >= len(i.queue) {
+		// A reader that is never quite done leaves room in front, and none behind.
+		n := copy(i.queue, i.queue[i.first:])
+		clear(i.queue[n:])
+		i.first, i.queue = 0, i.queue[:n]
+	}
 	i.queue = append(i.queue, p)
 	i.wakeReader()
 }

@@ -413,6 +413,7 @@ func (l *Link) accept() {
 		default:
 			select {
 			case l.accepted <- c:
+			case <-l.mux.CloseChan(): // the next AcceptStream fails
 			case <-l.dead:
 				return
 			}

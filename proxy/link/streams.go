@@ -27,7 +27,9 @@ func (l *Link) signal(h header, sent bool) error {
 		return nil // yamux knows what to do
 	}
 	if h.kind() == muxTypeWindow && !sent {
-		c.widen(h.length())
+		if err := c.widen(h.length()); err != nil {
+			return err
+		}
 	}
 	if flags&(muxFIN|muxRST) == 0 {
 		return nil
@@ -36,7 +38,6 @@ func (l *Link) signal(h header, sent bool) error {
 	case id == l.controlID && !sent:
 		return wire.Violation("the control stream ended")
 	case flags&muxRST != 0:
-		c.fail(yamux.ErrConnectionReset)
 		c.ours, c.theirs = true, true
 	case sent:
 		c.ours = true
@@ -45,9 +46,20 @@ func (l *Link) signal(h header, sent bool) error {
 		c.in.end(io.EOF)
 	}
 	if c.ours && c.theirs {
-		delete(l.carriers, id)
+		l.forget(c)
 	}
 	return nil
+}
+
+// forget lets go of a carrier whose stream is over. Whoever still waits on one that this
+// end has not closed hears it now, since the link's end no longer reaches it: it was reset,
+// or the peer has used its id again. The caller holds mu.
+func (l *Link) forget(c *carrier) {
+	delete(l.carriers, c.id)
+	c.fail(yamux.ErrConnectionReset)
+	if c.stream == nil { // nobody will read what has arrived
+		c.in.discard(yamux.ErrConnectionReset)
+	}
 }
 
 // maxSignals bounds how many headers of yamux's may wait for a peer that does not read.
@@ -71,6 +83,8 @@ func (l *Link) opens(id uint32, sent bool) error {
 	switch {
 	case l.client && !sent:
 		return wire.Violation("the relay opened a stream")
+	case id == 0:
+		return wire.Violation("stream 0 opened")
 	case l.carriers[id] != nil:
 		return wire.Violation("stream %d opened twice", id)
 	case l.controlID == 0: // the first is the control stream

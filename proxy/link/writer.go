@@ -102,7 +102,9 @@ func (l *Link) write() {
 		}
 		start := l.meter.now()
 		if err := l.framer.write(job.frames); err != nil {
-			l.meter.Close() // yamux sees the end, and ends the link
+			l.meter.Close()  // yamux sees the end, and ends the link
+			l.unread.close() // even while nobody reads what has arrived
+			return           // and no other writer starts: what is taken now would be lost
 		}
 		if job.written != nil {
 			close(job.written)
