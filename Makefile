@@ -61,6 +61,11 @@ test: ## the tests that need nothing but Go
 	echo "end-to-end tests are skipped here: make e2e runs them"; \
 	set -x; SSHKA_E2E= $(GO) test $$race -shuffle=on ./...
 
+# Counters that wrap, sizes that become negative: there are relays on 32 bits, too.
+.PHONY: test-32
+test-32: ## the tests of protocol, sessions and links as a 32-bit program (x86)
+	SSHKA_E2E= CGO_ENABLED=0 GOARCH=386 $(GO) test ./proxy/wire ./proxy/session ./proxy/link ./proxy
+
 # Other seeds every time; a session that fails says how to run it alone.
 SOAK ?= 20000
 

@@ -81,7 +81,7 @@ func TestACutAtEveryByte(t *testing.T) {
 			t.Run(fmt.Sprintf("link %d, up %v", link, up), func(t *testing.T) {
 				step := cutStep(t)
 				longest := 0
-				for at := int(time.Now().UnixNano()) % step; ; at += step { // another offset every time
+				for at := int(time.Now().UnixNano() % int64(step)); ; at += step { // another offset every time
 					c := &cutter{up: up, left: at}
 					cutOnce(t, c, link, request, answer)
 					if t.Failed() {

@@ -20,7 +20,7 @@ type simulated struct {
 func (s simulated) run(g *governor, last time.Duration) (rate float64, queued []time.Duration) {
 	const step = 500 * time.Microsecond
 	type packet struct {
-		n    int
+		n    int64
 		at   time.Duration // arrives at the peer, or its receipt here
 		sent time.Duration
 	}
@@ -28,7 +28,7 @@ func (s simulated) run(g *governor, last time.Duration) (rate float64, queued []
 	var flying []packet    // to the peer
 	var receipts []packet  // from it, cumulative in n
 	var free time.Duration // when the line has sent all it was given
-	arrived, told, half := 0, 0, 0
+	var arrived, told, half int64
 	var tellAt time.Duration
 	for now := time.Duration(0); now < last; now += step {
 		for g.room() > 0 {
@@ -41,7 +41,7 @@ func (s simulated) run(g *governor, last time.Duration) (rate float64, queued []
 			if k := len(flying); k > 0 {
 				at = max(at, flying[k-1].at)
 			}
-			flying = append(flying, packet{n, at, now})
+			flying = append(flying, packet{int64(n), at, now})
 			g.leaving(n)
 			g.left(now)
 		}

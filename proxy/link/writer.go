@@ -109,7 +109,7 @@ func (l *Link) write() {
 		if job.written != nil {
 			close(job.written)
 		}
-		if job.data > 0 && l.chunk.wrote(job.data, l.meter.now()-start) {
+		if job.data && l.chunk.wrote(len(job.frames), l.meter.now()-start) {
 			l.limitUnsent()
 		}
 	}
@@ -119,7 +119,7 @@ func (l *Link) write() {
 type job struct {
 	closing *carrier
 	frames  []byte
-	data    int           // how much of frames is of carriers, in bytes
+	data    bool          // some of frames is of carriers
 	written chan struct{} // closed when frames are written; nil: nobody waits
 }
 
@@ -164,7 +164,7 @@ func (l *Link) next(b []byte) (job, bool) {
 		return job{}, false
 	}
 	l.watch()
-	j.frames, j.data = b, len(b)-before
+	j.frames, j.data = b, len(b) > before
 	return j, true
 }
 
