@@ -187,8 +187,8 @@ func (m *middlebox) forward(f *flow, moves int, from, to net.Conn) {
 		if !m.stays(moves) {
 			continue
 		}
-		if _, err := to.Write(buf[:n]); err != nil {
-			from.Close()
+		if _, err := to.Write(buf[:n]); err != nil { // it has been reset: a FIN here would say that the peer had ended
+			reset(from)
 			return
 		}
 	}
