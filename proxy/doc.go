@@ -30,6 +30,7 @@
 //	config     floor 4  YAML in; both Configs out, every complaint with its place
 //	metrics    floor 4  every exported number, filled from Traces; only importer of Prometheus
 //
+// internal/socket, below all floors, asks sockets for what net does not tell.
 // internal/simnet is a network for tests and imported by nothing else.
 //
 // To read the code, take the table's order. docs/protocol.md says what goes over

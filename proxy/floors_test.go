@@ -18,6 +18,9 @@ import (
 const (
 	module = "github.com/sshka/sshka-proxy/"
 	simnet = "proxy/internal/simnet"
+	socket = "proxy/internal/socket"
+	// The house stands on it.
+	groundFloor = -1
 	// The root package stands above all others, what the commands share above it, then
 	// the commands and at last the end-to-end tests.
 	rootFloor    = 99
@@ -60,6 +63,8 @@ func (h house) floor(pkg string) (int, bool) {
 	switch {
 	case pkg == "deploy": // files, no code
 		return 0, true
+	case pkg == socket:
+		return groundFloor, true
 	case strings.HasPrefix(pkg, "cmd/internal/"):
 		return sharedFloor, true
 	case strings.HasPrefix(pkg, "cmd/"):
@@ -175,6 +180,8 @@ func TestTheRulesCanBeBroken(t *testing.T) {
 		{"proxy/link", module + simnet, true, ""},
 		{"proxy/link", module + simnet, false, "for tests"},
 		{simnet, module + "proxy/wire", false, "every floor"},
+		{"proxy/splice", module + socket, false, ""},
+		{socket, module + "proxy/wire", false, "is above"},
 		{"proxy/link", module + "proxy/link", true, ""},
 		{"proxy/link", "github.com/hashicorp/yamux", false, ""},
 		{"proxy/relay", "github.com/hashicorp/yamux", true, "only proxy/link"},

@@ -58,6 +58,9 @@ func (c *caller) WriteTo(w io.Writer) (total int64, err error) {
 	return total + n, err
 }
 
+// NetConn is the connection beneath.
+func (c *caller) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite ends what the target says.
 func (c *caller) CloseWrite() error {
 	if conn, ok := c.Conn.(splice.Conn); ok {

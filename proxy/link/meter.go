@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/socket"
 )
 
 // Meter is a connection that remembers when bytes last moved. It stands below
@@ -21,9 +23,7 @@ type Meter struct {
 
 // NewMeter wraps a connection, before TLS does. It owns c: Close closes it.
 func NewMeter(c net.Conn) *Meter {
-	m := &Meter{Conn: c, epoch: time.Now()}
-	m.ahead.init(c)
-	return m
+	return &Meter{Conn: c, epoch: time.Now(), ahead: ahead{socket: socket.NewReader(c)}}
 }
 
 // Read reads and remembers.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/nettest"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/socket"
 )
 
 // sockets returns a TCP connection of this machine, both ends.
@@ -41,7 +43,7 @@ func TestAMeterIsAConn(t *testing.T) {
 func TestReadingAhead(t *testing.T) {
 	a, b := sockets(t)
 	m := NewMeter(b)
-	want := random(3*aheadSize + 5)
+	want := random(3*socket.Size + 5)
 	go func() {
 		a.Write(want)
 		a.Close()
@@ -51,7 +53,7 @@ func TestReadingAhead(t *testing.T) {
 		p := make([]byte, size)
 		n, err := m.Read(p)
 		got = append(got, p[:n]...)
-		if in, _ := m.Bytes(); in < uint64(len(got)) || in > uint64(len(got)+aheadSize) {
+		if in, _ := m.Bytes(); in < uint64(len(got)) || in > uint64(len(got)+socket.Size) {
 			t.Fatalf("%d bytes arrived, %d were read", in, len(got))
 		}
 		if errors.Is(err, io.EOF) {
@@ -66,6 +68,21 @@ func TestReadingAhead(t *testing.T) {
 	}
 	if m.ahead.buf != nil || len(m.ahead.rest) > 0 {
 		t.Error("a buffer is held at the end")
+	}
+}
+
+// TestAResetThatAWriteWasToldOf is none of the peer's ends.
+func TestAResetThatAWriteWasToldOf(t *testing.T) {
+	a, b := sockets(t)
+	m := NewMeter(b)
+	a.(*net.TCPConn).SetLinger(0)
+	a.Close()
+	var err error
+	for err == nil {
+		_, err = m.Write(make([]byte, 64))
+	}
+	if _, err := m.Read(make([]byte, 1)); classify(err) != Reset {
+		t.Errorf("the reader is told %v", err)
 	}
 }
 

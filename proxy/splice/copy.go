@@ -3,25 +3,21 @@ package splice
 import (
 	"errors"
 	"io"
-	"sync"
-	"syscall"
-)
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+	"github.com/sshka/sshka-proxy/proxy/internal/socket"
+)
 
 // Copy writes to dst what it reads from src, until src ends, and returns how many
 // bytes it wrote. From a socket (a syscall.Conn, where the system can) it holds no
 // buffer while it waits: of thousands of connections most are idle.
 func Copy(dst io.Writer, src io.Reader) (total int64, err error) {
 	read := func() (*[]byte, int, error) {
-		b, _ := buffers.Get().(*[]byte)
+		b := socket.Take()
 		n, err := src.Read(*b)
 		return b, n, err
 	}
-	if c, ok := src.(syscall.Conn); ok {
-		if raw, err := c.SyscallConn(); err == nil {
-			read = readerOf(raw, read)
-		}
+	if r := socket.NewReader(src); r != nil {
+		read = r.Read
 	}
 	for {
 		b, n, err := read()
@@ -32,9 +28,7 @@ func Copy(dst io.Writer, src io.Reader) (total int64, err error) {
 				err = werr
 			}
 		}
-		if b != nil {
-			buffers.Put(b)
-		}
+		socket.Free(b)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/socket"
 )
 
 // tcpPair is two ends of a connection over loopback.
@@ -65,7 +67,7 @@ func TestAnIdleCopyHoldsNoBuffer(t *testing.T) {
 		}
 		<-written
 	}
-	if held := heap() - before; held > copies*bufferSize/4 {
+	if held := heap() - before; held > copies*socket.Size/4 {
 		t.Errorf("%d idle copies hold %d KiB", copies, held>>10)
 	}
 	for _, c := range ends {

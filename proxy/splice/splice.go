@@ -15,16 +15,16 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/internal/socket"
 )
 
-const (
-	// bufferSize is what is copied at once, in bytes.
-	bufferSize = 64 << 10
-	// drainTime is how long the other direction may still deliver what had
-	// arrived before a write failed: a server says "bye" and resets.
-	drainTime = 500 * time.Millisecond
-)
+// drainTime is how long the other direction may still deliver what had arrived before a
+// write failed: a server says "bye" and resets.
+const drainTime = 500 * time.Millisecond
 
 // Conn is what Join needs of each side. *net.TCPConn and *session.Session are
 // such.
@@ -119,6 +119,7 @@ func Join(ctx context.Context, a, b Conn) Result {
 	}
 
 	ways := [...]way{{src: a, dst: b, from: A, to: B}, {src: b, dst: a, from: B, to: A}}
+	ways[0].back, ways[1].back = &ways[1], &ways[0]
 	var wg sync.WaitGroup
 	var own *way // is copied here: an idle connection costs no goroutine more than it must
 	for i := range ways {
@@ -172,7 +173,10 @@ type join struct {
 type way struct {
 	src, dst Conn
 	from, to Side
+	back     *way  // the other one
 	n        int64 // bytes that were moved, once it is over
+
+	said atomic.Bool // dst is told that src has ended
 }
 
 // copy moves bytes until the source has ended or one of the two fails.
@@ -186,7 +190,10 @@ func (j *join) over(w *way, n int64, err error) {
 	w.n = n
 	var failed *writeError
 	switch {
+	case err == nil && w.cut():
+		j.abort(&Error{w.from, "read", syscall.ECONNRESET})
 	case err == nil:
+		w.said.Store(true)
 		if err := w.dst.CloseWrite(); err != nil {
 			j.failSoon(&Error{w.to, "write", err})
 		}
@@ -195,6 +202,17 @@ func (j *join) over(w *way, n int64, err error) {
 	default:
 		j.abort(&Error{w.from, "read", err})
 	}
+}
+
+// cut reports whether the end of the source is a reset of which only a write was told.
+// Once its own direction was ended, nothing is written that could be; and a connection
+// whose both directions have ended is gone, too.
+func (w *way) cut() bool {
+	var src any = w.src
+	if c, ok := src.(interface{ NetConn() net.Conn }); ok {
+		src = c.NetConn()
+	}
+	return socket.Gone(src) && !w.back.said.Load()
 }
 
 // failSoon ends everything soon: what has arrived from the side that failed may

@@ -87,6 +87,36 @@ func TestAResetIsNeverACleanEnd(t *testing.T) {
 	})
 }
 
+// TestAResetIsNeverACleanEndWhileWritten: the kernel tells it once, and here the writer
+// may be who is told.
+func TestAResetIsNeverACleanEndWhileWritten(t *testing.T) {
+	for range 100 {
+		near, far := tcpPair(t)
+		b, nb := simnet.Pipe(simnet.Line{})
+		joined := make(chan Result)
+		go func() { joined <- Join(t.Context(), near, &abortable{Conn: nb}) }()
+		go func() { // until it breaks, so that a write is under way then
+			for {
+				if _, err := b.Write(make([]byte, 1<<10)); err != nil {
+					return
+				}
+			}
+		}()
+		if _, err := io.ReadFull(far, make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+		far.SetLinger(0)
+		far.Close()
+		if _, err := io.ReadAll(b); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("b saw %v", err)
+		}
+		if r := <-joined; r.Err == nil {
+			t.Error("a clean end")
+		}
+		b.Close()
+	}
+}
+
 func TestLastWordsBeforeAResetAreDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := joinPeers()

@@ -1,0 +1,17 @@
+//go:build !unix
+
+package socket
+
+import "errors"
+
+// Reader is not used.
+type Reader struct{}
+
+// NewReader returns nil: reading without waiting is not to be had here.
+func NewReader(any) *Reader { return nil }
+
+// Read is not called.
+func (*Reader) Read() (buf *[]byte, n int, err error) { return nil, 0, errors.ErrUnsupported }
+
+// Gone is false: here a reset is told as often as it is asked for.
+func Gone(any) bool { return false }
