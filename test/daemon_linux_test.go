@@ -99,6 +99,22 @@ func TestTheDaemonsClientsLeaveNothingWhenKilled(t *testing.T) {
 	}
 }
 
+// Whoever asks the daemon reads the same next step as whoever asks the relay.
+func TestARefusalThroughTheDaemonHasANextStep(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startRelay(t, relayPort, nil)
+	l.startDaemon(t, nil)
+	const want = `10.99.0.2:2222 is not allowed by relay 198.51.100.10:7422; add a rule to relay.allow there, such as "10.99.0.2:2222"`
+	for name, way := range map[string][]string{"ProxyCommand": {l.through(t, nil)}, "fdpass": l.passing(t, nil)} {
+		p := l.ssh(t, append(way, "-p", "2222", targetIP, "true")...)
+		p.wait(255)
+		if got := p.stderr.String(); !strings.Contains(got, "sshka-proxy: "+want+"\n") {
+			t.Errorf("%s: %q does not say %q", name, got, want)
+		}
+	}
+}
+
 // ssh's own sharing works on our connections, those that the daemon handed over too.
 func TestControlMasterSharesOneConnection(t *testing.T) {
 	t.Parallel()

@@ -121,7 +121,7 @@ func checkCommand(f *flags, u *ui) *cobra.Command {
 				}
 			}
 			report, done := reporter(u.out, asJSON)
-			return check(ctx, f, host, port, &checker{report: report, wait: u.err.wait}, done)
+			return check(ctx, f, host, port, &checker{report: report, wait: u.err.Wait}, done)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

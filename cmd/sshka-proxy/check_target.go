@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/console"
 	"github.com/sshka/sshka-proxy/proxy/client"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -136,7 +137,7 @@ func (c *checker) banner(target string, conn deadliner) error {
 		b, err := r.ReadSlice('\n')
 		line := strings.TrimRight(string(b), "\r\n")
 		if strings.HasPrefix(line, "SSH-") && err == nil {
-			c.ok(layerBanner, "%s in %v", printable(line), took(began))
+			c.ok(layerBanner, "%s in %v", console.Printable(line), took(began))
 			return nil
 		}
 		if first == "" {
@@ -168,11 +169,6 @@ func isReset(err error) bool {
 
 // clipped is the beginning of a long line.
 func clipped(s string) string { return strings.ToValidUTF8(s[:min(len(s), 80)], "") }
-
-// printable is s without what could harm a terminal.
-func printable(s string) string {
-	return strings.Trim(strconv.QuoteToGraphic(s), `"`)
-}
 
 // errNoSSH: there is no ssh to ask.
 var errNoSSH = errors.New("ssh is not installed")

@@ -732,3 +732,21 @@ func TestShellWords(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckSaysWhatItWaitsFor: each layer that takes long names itself.
+func TestCheckSaysWhatItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waits []string
+		c := &checker{
+			wait:   func(what string) func() { waits = append(waits, what); return func() { waits = append(waits, "done") } },
+			report: func(f finding) { waits = append(waits, f.Layer) },
+		}
+		c.begin(layerDNS, "looking up a name")
+		c.begin(layerTCP, "connecting")
+		c.ok(layerTCP, "well")
+		c.ok(layerTLS, "well")
+		if got, want := strings.Join(waits, ", "), "DNS: looking up a name, done, TCP: connecting, done, TCP, TLS"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}

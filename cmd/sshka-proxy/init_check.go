@@ -23,7 +23,7 @@ func (n *installation) check(ctx context.Context) (string, error) {
 		dial:      w.dial,
 		sshConfig: n.sshConfig,
 		report:    report,
-		wait:      n.ui.err.wait,
+		wait:      n.ui.err.Wait,
 	}
 	f := *n.flags
 	f.config, f.relay = n.file.Name(), n.to.relay // whatever $SSHKA_RELAY says

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/console"
 	"github.com/sshka/sshka-proxy/proxy"
 	"github.com/sshka/sshka-proxy/proxy/config"
 	"github.com/sshka/sshka-proxy/proxy/transport"
@@ -54,7 +55,7 @@ func (i *initialiser) install(ctx context.Context) error {
 		}
 		i.ui.notice("%s has the relay %s already", path, i.to.relay)
 	}
-	r, err := newRemote(i.to, i.ssh, isTerminal(os.Stdin), i.ui.err)
+	r, err := newRemote(i.to, i.ssh, console.IsTerminal(os.Stdin), i.ui.err)
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
@@ -89,9 +90,9 @@ func (i *initialiser) install(ctx context.Context) error {
 // may ask for something, that is a line of its own: nothing is drawn over a question.
 func (n *installation) waits(k int, doing string) (done func()) {
 	if k > 1 && runtime.GOOS != "windows" { // the login is shared from then on
-		return n.ui.err.wait(fmt.Sprintf("%d/%d %s", k, steps, doing))
+		return n.ui.err.Wait(fmt.Sprintf("%d/%d %s", k, steps, doing))
 	}
-	if k == 1 && n.ui.err.terminal {
+	if k == 1 && n.ui.err.Terminal {
 		n.ui.notice("logging in to %s by ssh", n.to.destination())
 	}
 	return func() {}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/console"
 	"github.com/sshka/sshka-proxy/proxy"
 )
 
@@ -124,7 +125,7 @@ func (s *otherSide) init() string {
 		s.t.Fatal(err)
 	}
 	i := &initialiser{
-		flags: &flags{interval: intervalUnset}, options: s.options, to: to, out: &s.stdout, ui: &ui{err: &console{w: &s.errs}}, top: s.dir + "/top",
+		flags: &flags{interval: intervalUnset}, options: s.options, to: to, out: &s.stdout, ui: &ui{err: &console.Console{W: &s.errs}}, top: s.dir + "/top",
 		env:       func(key string) string { return map[string]string{"HOME": s.home}[key] },
 		sshConfig: func(context.Context, string) (map[string]string, error) { return s.sshConfig, nil },
 	}

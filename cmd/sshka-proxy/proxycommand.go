@@ -53,7 +53,7 @@ func proxyCommand(f *flags, host, port string, u *ui) int {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if f.verbose {
-		u.err.terminal = false // it sees all of it as it happens
+		u.err.Terminal = false // it sees all of it as it happens
 		log = slog.New(slog.NewTextHandler(status.Escaped(os.Stderr), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	stdio := inbound.NewStdio(os.Stdin, os.Stdout)
@@ -104,7 +104,7 @@ func through(ctx context.Context, file *config.File, target wire.Target, stdio *
 		Relay:    cfg.Dialer.Relay,
 		Log:      log,
 	}
-	done := u.err.wait(fmt.Sprintf("sshka-proxy: reaching %s through relay %s", target, cfg.Dialer.Relay))
+	done := u.err.Wait(fmt.Sprintf("sshka-proxy: reaching %s through relay %s", target, cfg.Dialer.Relay))
 	defer done()
 	go func() { // what the client has to say is not drawn over
 		select {
@@ -209,7 +209,7 @@ func passFD(ctx context.Context, file *config.File, target wire.Target, u *ui) i
 	var refused *inbound.RequestError
 	switch {
 	case errors.As(err, &refused):
-		return u.fail(err, "")
+		return u.fail(explain(target.String(), file.Proxy.Relay, err), "")
 	case err != nil:
 		return u.fail(fmt.Errorf("--fdpass needs a running daemon (sshka-proxy serve): %w", err), "")
 	}
@@ -275,7 +275,7 @@ func goodbye(s *session.Session, joined <-chan splice.Result) (result splice.Res
 
 // direct carries the client to its target without a relay.
 func direct(ctx context.Context, d *client.Direct, target wire.Target, stdio *inbound.Stdio, u *ui) int {
-	done := u.err.wait(fmt.Sprintf("sshka-proxy: reaching %s directly", target))
+	done := u.err.Wait(fmt.Sprintf("sshka-proxy: reaching %s directly", target))
 	conn, err := d.DialContext(ctx, "tcp", target.String())
 	done()
 	switch {

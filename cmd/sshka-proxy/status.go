@@ -58,7 +58,7 @@ func showStatus(ctx context.Context, f *flags, show status.Show, u *ui) error {
 	kept := lastErrorFile(os.Getenv)
 	err = show.Run(ctx, u.out, func(ctx context.Context) (*status.Snapshot, error) {
 		if !show.Watch { // which draws its own
-			defer u.err.wait("asking the daemon")()
+			defer u.err.Wait("asking the daemon")()
 		}
 		s, err := o.Status(ctx)
 		if err != nil {

@@ -21,7 +21,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/console"
 	"github.com/sshka/sshka-proxy/proxy/client"
+	"github.com/sshka/sshka-proxy/proxy/inbound"
 	"github.com/sshka/sshka-proxy/proxy/keyauth"
 	"github.com/sshka/sshka-proxy/proxy/session"
 	"github.com/sshka/sshka-proxy/proxy/wire"
@@ -49,13 +51,13 @@ func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e
 // ui is what a person sees.
 type ui struct {
 	out *os.File
-	err *console
+	err *console.Console
 	// failed is told what a person is, who may not see it. It may be nil.
 	failed func(text string)
 }
 
 func newUI(w *os.File) *ui {
-	return &ui{out: os.Stdout, err: &console{w: w, terminal: isTerminal(w)}}
+	return &ui{out: os.Stdout, err: console.New(w)}
 }
 
 // notice is a line on something good to know.
@@ -70,7 +72,7 @@ func (u *ui) fail(err error, host string) int {
 	var denied *keyauth.DeniedError
 	var hinted hintedError
 	lines := strings.Split(err.Error(), "\n")
-	u.err.rest()
+	u.err.Rest()
 	if u.failed != nil {
 		u.failed(strings.Join(lines, "; "))
 	}
@@ -106,17 +108,17 @@ func (e hintedError) Unwrap() error { return e.error }
 // there is nothing to say: the client itself is gone.
 func explain(target, relay string, err error) error {
 	var reset *session.ResetError
-	var refused *session.RefusedError
+	var refused inbound.Refusal
 	switch {
 	case errors.As(err, &reset) && reset.Local && reset.Code == wire.CodeAborted:
 		return nil
 	case errors.As(err, &reset):
 		return fmt.Errorf("%s: %w", target, reset)
-	case errors.As(err, &refused) && refused.Code == wire.CodeNotAllowed:
+	case errors.As(err, &refused) && refused.RefusalCode() == wire.CodeNotAllowed:
 		// The relay does not know by which name we reach it.
 		return hintedError{
 			errors.New(strings.Replace(refused.Error(), "by this relay", "by relay "+relay, 1)),
-			refusedNext(target, relay, refused.Code),
+			refusedNext(target, relay, wire.CodeNotAllowed),
 		}
 	}
 	return err

@@ -11,11 +11,12 @@ package main
 import (
 	"os"
 
+	"github.com/sshka/sshka-proxy/cmd/internal/console"
 	"github.com/sshka/sshka-proxy/proxy"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], &ui{out: os.Stdout, err: os.Stderr}))
+	os.Exit(run(os.Args[1:], &ui{out: os.Stdout, err: console.New(os.Stderr)}))
 }
 
 // agent is how this program names itself to a proxy.

@@ -87,6 +87,9 @@ func statusCommand(f *flags, u *ui, none cobra.PositionalArgs) *cobra.Command {
 				return err
 			}
 			return show.Run(cmd.Context(), u.out, func(ctx context.Context) (*status.Snapshot, error) {
+				if !show.Watch { // which draws its own
+					defer u.err.Wait("asking the relay")()
+				}
 				s, err := o.Status(ctx)
 				return s, explain(o, err)
 			})
@@ -133,7 +136,9 @@ func end(ctx context.Context, f *flags, u *ui, session, key string) error {
 	if err != nil {
 		return err
 	}
+	done := u.err.Wait("asking the relay")
 	n, err := o.End(ctx, session, key)
+	done()
 	var refused *inbound.RequestError
 	switch {
 	case errors.As(err, &refused):

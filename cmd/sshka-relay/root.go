@@ -77,7 +77,7 @@ func command(u *ui) *cobra.Command {
 	root.AddCommand(
 		&cobra.Command{
 			Use: "serve", Short: "Accept links until SIGTERM or SIGINT", Args: none,
-			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &f, u) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &f) },
 		},
 		statusCommand(&f, u, none),
 		endCommand(&f, u),

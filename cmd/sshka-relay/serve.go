@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -54,7 +55,7 @@ func (a *addresses) list() []netip.AddrPort {
 }
 
 // serve accepts links until it is told to end.
-func serve(ctx context.Context, f *flags, u *ui) error {
+func serve(ctx context.Context, f *flags) error {
 	s := &server{flags: f}
 	told := listenToSignals()
 	defer told.close()
@@ -64,7 +65,7 @@ func serve(ctx context.Context, f *flags, u *ui) error {
 	}
 	s.file, s.started = file, file
 	s.level.Set(f.level(file))
-	s.log = file.Relay.Log.Logger(u.err, &s.level)
+	s.log = file.Relay.Log.Logger(os.Stderr, &s.level)
 	var made bool
 	if s.key, made, err = transport.LoadOrMakeRelayKey(places.Key); err != nil {
 		return err

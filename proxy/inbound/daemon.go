@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/sshka/sshka-proxy/proxy/wire"
 )
 
 // daemonTime is how long a client gives the daemon before it opens a link of its
@@ -91,10 +93,16 @@ func (d *Daemon) Dial(ctx context.Context) (*net.UnixConn, error) {
 	return unix, nil
 }
 
-// RequestError is what the daemon answered to a request.
-type RequestError struct{ Message string }
+// RequestError is what a running process answered to a request.
+type RequestError struct {
+	Message string
+	Code    wire.Code // the relay's, or 0: nobody asked it, or it refused nothing
+}
 
 func (e *RequestError) Error() string { return e.Message }
+
+// RefusalCode is why the relay refused (Refusal).
+func (e *RequestError) RefusalCode() wire.Code { return e.Code }
 
 // Is makes a RequestError match ErrNoDaemon.
 func (e *RequestError) Is(target error) bool { return target == ErrNoDaemon }
@@ -142,7 +150,7 @@ func (d *Daemon) talk(c net.Conn, req request) (a answer, err error) {
 		return a, fmt.Errorf("%w: %w", ErrNoDaemon, err)
 	}
 	if a.Error != "" {
-		return a, &RequestError{a.Error}
+		return a, &RequestError{a.Error, a.Code}
 	}
 	return a, nil
 }

@@ -149,7 +149,7 @@ func (o *Operator) request(ctx context.Context, req request, take func(answer, n
 			return err
 		}
 		if a.Error != "" {
-			return &RequestError{a.Error}
+			return &RequestError{a.Error, a.Code}
 		}
 		return take(a, c)
 	})

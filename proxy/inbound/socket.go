@@ -74,11 +74,12 @@ type request struct {
 
 // answer is what becomes of it.
 type answer struct {
-	Error    string `json:"error,omitempty"`
-	Again    bool   `json:"again,omitempty"`    // no link yet: ask again
-	Instance string `json:"instance,omitempty"` // the relay's, in hexadecimal
-	Window   int64  `json:"window,omitempty"`   // the relay's, in milliseconds
-	Ended    int    `json:"ended,omitempty"`    // sessions
+	Error    string    `json:"error,omitempty"`
+	Code     wire.Code `json:"code,omitempty"`     // why the relay refused
+	Again    bool      `json:"again,omitempty"`    // no link yet: ask again
+	Instance string    `json:"instance,omitempty"` // the relay's, in hexadecimal
+	Window   int64     `json:"window,omitempty"`   // the relay's, in milliseconds
+	Ended    int       `json:"ended,omitempty"`    // sessions
 }
 
 // Carrier is a carrier and the relay process that it leads to.
@@ -220,7 +221,7 @@ func (s *Socket) serve(ctx context.Context, c localConn) error {
 		err = fmt.Errorf("no request called %q", req.Request)
 	}
 	if err != nil {
-		return errors.Join(err, writeLine(c, answer{Error: err.Error()}))
+		return errors.Join(err, writeLine(c, answer{Error: err.Error(), Code: refusalCode(err)}))
 	}
 	if err := writeLine(c, a); err != nil || conn == nil {
 		if conn != nil {

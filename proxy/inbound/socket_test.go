@@ -47,7 +47,7 @@ func startDaemon(t *testing.T, guests ...*GuestTrace) *daemon {
 		},
 		Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 			if address == "refused:22" {
-				return nil, errors.New("refused:22 refused the connection")
+				return nil, refusal(wire.CodeRefused)
 			}
 			return echo(), nil
 		},
@@ -142,7 +142,7 @@ func TestTheDaemonsAnswerIsTheError(t *testing.T) {
 	c := d.client()
 	c.Target = "refused:22"
 	var answer *RequestError
-	if _, err := c.Dial(t.Context()); !errors.As(err, &answer) || answer.Message != "refused:22 refused the connection" {
+	if _, err := c.Dial(t.Context()); !errors.As(err, &answer) || answer.Message != refusal(wire.CodeRefused).Error() || answer.RefusalCode() != wire.CodeRefused {
 		t.Errorf("%v", err)
 	}
 }

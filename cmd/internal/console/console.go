@@ -1,8 +1,11 @@
-package main
+// Package console shows a person what a command waits for.
+package console
 
 import (
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,37 +21,42 @@ const (
 	waitWidth = 72
 )
 
-// console is stderr as a person sees it. On a terminal it shows what is being waited
+// Console is stderr as a person sees it. On a terminal it shows what is being waited
 // for: in the last line, anew every second, and gone before anything else is written.
-type console struct {
-	w        io.Writer
-	terminal bool
+type Console struct {
+	// W is what is written to.
+	W io.Writer
+	// Terminal is whether waits are shown there. It changes only before the first.
+	Terminal bool
 
 	mu    sync.Mutex // guards all below
 	drawn int        // columns of the line that is to be wiped off
 	still func()     // ends the wait that is shown; nil: there is none
 }
 
+// New is the console of a file.
+func New(f *os.File) *Console { return &Console{W: f, Terminal: IsTerminal(f)} }
+
 // Write wipes off what is being waited for and writes p.
-func (c *console) Write(p []byte) (int, error) {
+func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
-	return c.w.Write(p)
+	return c.W.Write(p)
 }
 
 // wipe needs no control sequence, which not every terminal has. The caller holds mu.
-func (c *console) wipe() {
+func (c *Console) wipe() {
 	if c.drawn > 0 {
-		fmt.Fprintf(c.w, "\r%*s\r", c.drawn, "")
+		fmt.Fprintf(c.W, "\r%*s\r", c.drawn, "")
 		c.drawn = 0
 	}
 }
 
-// wait shows on a terminal what is being waited for, once that has taken a second,
+// Wait shows on a terminal what is being waited for, once that has taken a second,
 // until done is called or another wait begins.
-func (c *console) wait(what string) (done func()) {
-	if !c.terminal {
+func (c *Console) Wait(what string) (done func()) {
+	if !c.Terminal {
 		return func() {}
 	}
 	ended := make(chan struct{}) // closed by done
@@ -84,19 +92,19 @@ func (c *console) wait(what string) (done func()) {
 }
 
 // draw writes the line anew.
-func (c *console) draw(what string, after time.Duration) {
+func (c *Console) draw(what string, after time.Duration) {
 	took := fmt.Sprintf(" … %v", after.Round(time.Second))
-	line := []rune(printable(what))
+	line := []rune(Printable(what))
 	line = append(line[:min(len(line), waitWidth-utf8.RuneCountInString(took))], []rune(took)...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pad := max(0, c.drawn-len(line))
-	fmt.Fprintf(c.w, "\r%s%s", string(line), strings.Repeat(" ", pad))
+	fmt.Fprintf(c.W, "\r%s%s", string(line), strings.Repeat(" ", pad))
 	c.drawn = len(line) + pad
 }
 
-// rest ends the wait that is shown, if there is one.
-func (c *console) rest() {
+// Rest ends the wait that is shown, if there is one.
+func (c *Console) Rest() {
 	c.mu.Lock()
 	done := c.still
 	c.still = nil
@@ -104,4 +112,9 @@ func (c *console) rest() {
 	if done != nil {
 		done()
 	}
+}
+
+// Printable is s without what could harm a terminal.
+func Printable(s string) string {
+	return strings.Trim(strconv.QuoteToGraphic(s), `"`)
 }

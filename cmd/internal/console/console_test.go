@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 func TestWhoWaitsIsToldWhatFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var screen bytes.Buffer
-		c := &console{w: &screen, terminal: true}
+		c := &Console{W: &screen, Terminal: true}
 		shown := func() string {
 			c.mu.Lock() // the clock orders nothing to the race detector
 			defer c.mu.Unlock()
@@ -27,7 +27,7 @@ func TestWhoWaitsIsToldWhatFor(t *testing.T) {
 			synctest.Wait()
 		}
 
-		done := c.wait("TCP: waiting for 192.0.2.1:7422")
+		done := c.Wait("TCP: waiting for 192.0.2.1:7422")
 		past(900 * time.Millisecond)
 		if got := shown(); got != "" {
 			t.Errorf("before a second is over there is %q", got)
@@ -57,15 +57,15 @@ func TestWhoWaitsIsToldWhatFor(t *testing.T) {
 			t.Errorf("after the end there is %q", got)
 		}
 
-		c.wait("one")
-		c.wait("another" + strings.Repeat("r", 200) + "\x1b[31m")
+		c.Wait("one")
+		c.Wait("another" + strings.Repeat("r", 200) + "\x1b[31m")
 		past(time.Second)
 		if got := shown(); strings.Contains(got, "one") || !strings.HasPrefix(got, "\ranother") || len([]rune(got)) > waitWidth+1 || strings.Contains(got, "\x1b") {
 			t.Errorf("got %q", got)
 		}
-		c.rest()
+		c.Rest()
 		shown()
-		c.rest()
+		c.Rest()
 		past(time.Minute)
 		if got := shown(); got != "" {
 			t.Errorf("at rest there is %q", got)
@@ -77,32 +77,14 @@ func TestWhoWaitsIsToldWhatFor(t *testing.T) {
 func TestAPipeIsToldNothingOfWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pipe bytes.Buffer
-		c := &console{w: &pipe}
-		done := c.wait("the relay")
+		c := &Console{W: &pipe}
+		done := c.Wait("the relay")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		done()
-		c.rest()
+		c.Rest()
 		if got := pipe.Len(); got > 0 {
 			t.Errorf("it has %q", &pipe)
-		}
-	})
-}
-
-// TestCheckSaysWhatItWaitsFor: each layer that takes long names itself.
-func TestCheckSaysWhatItWaitsFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var waits []string
-		c := &checker{
-			wait:   func(what string) func() { waits = append(waits, what); return func() { waits = append(waits, "done") } },
-			report: func(f finding) { waits = append(waits, f.Layer) },
-		}
-		c.begin(layerDNS, "looking up a name")
-		c.begin(layerTCP, "connecting")
-		c.ok(layerTCP, "well")
-		c.ok(layerTLS, "well")
-		if got, want := strings.Join(waits, ", "), "DNS: looking up a name, done, TCP: connecting, done, TCP, TLS"; got != want {
-			t.Errorf("got %s, want %s", got, want)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// isTerminal tells whether a person may be asked.
-func isTerminal(f *os.File) bool {
+// IsTerminal tells whether a person may be asked.
+func IsTerminal(f *os.File) bool {
 	var mode uint32
 	return windows.GetConsoleMode(windows.Handle(f.Fd()), &mode) == nil
 }
