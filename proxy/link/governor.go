@@ -52,6 +52,10 @@ const (
 	maxMarks  = 256
 	markBytes = 4 << 10
 	markTime  = time.Millisecond
+	// Bulk waits for a receipt for a sixteenth of a round trip before the kernel is asked,
+	// within these bounds.
+	leastPatience = 3 * time.Millisecond
+	maxPatience   = 100 * time.Millisecond
 )
 
 // The steps of seeing the least round trip anew, a round each.
@@ -67,6 +71,7 @@ type governor struct {
 	sent, arrived uint64        // bytes of the link, above TLS; sent counts those being written
 	arrivedAt     time.Duration // when the peer said so
 	leftAt        time.Duration // when the last of those that have arrived left
+	held          float64       // bytes that have left the line, though no receipt tells of them
 	limit         float64
 	near          bool // a round trip was once shorter than nearTime
 	limited       bool // bulk waited in this round, with half of the limit on its way
@@ -108,7 +113,7 @@ func (g *governor) room() int {
 	if g.near { // the processors are the only queue
 		return maxChunk
 	}
-	limit, flight := g.limit, float64(g.sent-g.arrived)
+	limit, flight := g.limit, max(float64(g.sent-g.arrived)-g.held, 0)
 	if g.step == drain {
 		limit /= 2
 	}
@@ -116,6 +121,34 @@ func (g *governor) room() int {
 		g.limited = true
 	}
 	return int(max(limit, minFlight) - flight)
+}
+
+// patience is how long bulk waits for a receipt before the kernel is asked.
+func (g *governor) patience() time.Duration {
+	return max(min(g.shortest()/16, maxPatience), leastPatience)
+}
+
+// late is after how long without a receipt one is late, beyond what a slow line or a busy
+// processor takes.
+func (g *governor) late() time.Duration {
+	spacing := 2 * receiptBytes / max(g.rate(), 1)
+	return max(2*g.patience(), time.Duration(min(spacing, 1)*float64(time.Second)))
+}
+
+// kernel takes what the kernel says while bulk waits for a receipt: onLine bytes have not
+// reached the other end of its connection, and whether some that have wait there behind a
+// lost packet. What has reached it is not on the line, though no receipt tells of it: that
+// packet holds it up, or it is the receipt that is held up. The connection may end at a
+// middlebox, before the line that counts, so that this is believed only when something is
+// lost, and only for as much as may be on its way.
+func (g *governor) kernel(onLine int, hole bool, now time.Duration) {
+	g.held = 0
+	there := float64(g.sent-g.arrived) - float64(onLine)
+	if there <= 0 || !hole && now-g.arrivedAt < g.late() {
+		return
+	}
+	// By the time it is asked again, more will be there.
+	g.held = min(there+g.rate()*g.patience().Seconds(), g.limit)
 }
 
 // chunk is how many bytes of bulk may leave together.
@@ -188,7 +221,7 @@ func (g *governor) reached(arrived uint64, now time.Duration) (newest mark, ok b
 	if arrived <= g.arrived || arrived > g.sent {
 		return mark{}, false
 	}
-	g.arrived, g.arrivedAt = arrived, now
+	g.arrived, g.arrivedAt, g.held = arrived, now, 0
 	n := 0
 	for n < len(g.marks) && g.marks[n].offset <= arrived {
 		n++

@@ -136,6 +136,10 @@ type Link struct {
 	teller    *time.Timer // tells, once armed
 	telling   bool
 
+	asker  *time.Timer // asks the kernel about bulk that waits, while asking
+	asking bool
+	blind  bool // and it cannot say
+
 	watcher  *time.Timer // looks at what is written, while watching
 	watching bool
 
@@ -276,7 +280,7 @@ func (l *Link) end(reason Reason, err error) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	for _, t := range []*time.Timer{l.watcher, l.teller} {
+	for _, t := range []*time.Timer{l.watcher, l.teller, l.asker} {
 		if t != nil {
 			t.Stop()
 		}

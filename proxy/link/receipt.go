@@ -61,7 +61,11 @@ func (l *Link) receipt(m *wire.Receipt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cfg.Receipts {
+		behind := l.governor.held > 0
 		l.governor.receipt(m.Bytes, l.meter.now())
+		if behind { // perhaps another packet was lost, too
+			l.askKernel()
+		}
 		l.queue.wake()
 	}
 }

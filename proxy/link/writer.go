@@ -73,7 +73,11 @@ func (l *Link) limitUnsent() {
 // startWriter starts the link's writer if there is something to write: a goroutine
 // that runs only so long, since most links are idle. The caller holds mu.
 func (l *Link) startWriter() {
-	if l.writing || l.lost != nil || !l.wanted() {
+	if l.writing || l.lost != nil {
+		return
+	}
+	if !l.wanted() {
+		l.awaitReceipt()
 		return
 	}
 	l.writing = true
@@ -161,6 +165,7 @@ func (l *Link) next(b []byte) (job, bool) {
 	}
 	if len(b) == 0 {
 		l.writing = false
+		l.awaitReceipt()
 		return job{}, false
 	}
 	l.watch()
