@@ -50,7 +50,7 @@ func (a *ahead) read(c net.Conn, p []byte) (n, arrived int, err error) {
 	buf, arrived, err := a.socket.Read()
 	if arrived == 0 {
 		socket.Free(buf)
-		if errors.Is(err, io.EOF) && socket.Gone(c) { // a write was told of the reset
+		if errors.Is(err, io.EOF) && socket.ToldOfReset(c) { // a write was
 			err = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 		}
 		return 0, 0, err

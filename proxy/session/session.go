@@ -381,7 +381,7 @@ func (s *Session) lingered() {
 // cause becomes the reason that the peer is told.
 func (s *Session) Abort(cause error) {
 	code := wire.CodeAborted
-	if errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE) {
+	if s.relay && (errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)) {
 		code = wire.CodeTargetReset
 	}
 	s.Reset(code, s.reason(cause))

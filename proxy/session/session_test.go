@@ -7,8 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,6 +216,22 @@ func TestResetReachesThePeerWithItsReason(t *testing.T) {
 			t.Errorf("%v, %v", e.proxyErr, e.relayErr)
 		}
 	})
+}
+
+// TestAClientThatHasGoneIsNoTargetsReset: ssh was killed, and our own stdout breaks.
+func TestAClientThatHasGoneIsNoTargetsReset(t *testing.T) {
+	for _, errno := range []error{syscall.EPIPE, syscall.ECONNRESET} {
+		a, b := pipe()
+		e := open(t.Context(), t, Config{}, a, b)
+		e.proxy.Abort(&os.PathError{Op: "write", Path: "|1", Err: errno})
+		_, err := io.ReadAll(e.relay)
+		for name, err := range map[string]error{"the relay": err, "the proxy": e.proxy.Err()} {
+			var reset *ResetError
+			if !errors.As(err, &reset) || reset.Code != wire.CodeAborted {
+				t.Errorf("%s is told %v", name, err)
+			}
+		}
+	}
 }
 
 func TestCloseWithUnreadDataIsAReset(t *testing.T) {

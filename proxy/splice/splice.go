@@ -177,6 +177,11 @@ type way struct {
 	n        int64 // bytes that were moved, once it is over
 
 	said atomic.Bool // dst is told that src has ended
+
+	// Guarded by the join's mu.
+	over     bool
+	failed   error         // a write
+	whenOver chan struct{} // closed then; nil: nobody waits
 }
 
 // copy moves bytes until the source has ended or one of the two fails.
@@ -189,30 +194,64 @@ func (j *join) copy(w *way) {
 func (j *join) over(w *way, n int64, err error) {
 	w.n = n
 	var failed *writeError
+	if errors.As(err, &failed) {
+		j.done(w, failed.error)
+	} else {
+		j.done(w, nil)
+	}
 	switch {
-	case err == nil && w.cut():
+	case err == nil && j.cut(w):
 		j.abort(&Error{w.from, "read", syscall.ECONNRESET})
 	case err == nil:
 		w.said.Store(true)
 		if err := w.dst.CloseWrite(); err != nil {
 			j.failSoon(&Error{w.to, "write", err})
 		}
-	case errors.As(err, &failed):
+	case failed != nil:
 		j.failSoon(&Error{w.to, "write", failed.error})
 	default:
 		j.abort(&Error{w.from, "read", err})
 	}
 }
 
-// cut reports whether the end of the source is a reset of which only a write was told.
-// Once its own direction was ended, nothing is written that could be; and a connection
+// cut reports whether the end of the source is a reset, of which only the way back was
+// told when it wrote. Once its own direction was ended nothing is written, and a connection
 // whose both directions have ended is gone, too.
-func (w *way) cut() bool {
+func (j *join) cut(w *way) bool {
 	var src any = w.src
 	if c, ok := src.(interface{ NetConn() net.Conn }); ok {
 		src = c.NetConn()
 	}
-	return socket.Gone(src) && !w.back.said.Load()
+	if !socket.ToldOfReset(src) || w.back.said.Load() {
+		return false
+	}
+	over := make(chan struct{})
+	j.mu.Lock()
+	if w.back.over {
+		close(over)
+	} else {
+		w.back.whenOver = over
+	}
+	j.mu.Unlock()
+	late := time.NewTimer(drainTime)
+	defer late.Stop()
+	select {
+	case <-over: // soon: it was told
+	case <-late.C:
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return errors.Is(w.back.failed, syscall.ECONNRESET)
+}
+
+// done notes that a way is over, and why it could not write.
+func (j *join) done(w *way, failed error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w.over, w.failed = true, failed
+	if w.whenOver != nil {
+		close(w.whenOver)
+	}
 }
 
 // failSoon ends everything soon: what has arrived from the side that failed may

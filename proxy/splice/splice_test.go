@@ -117,6 +117,28 @@ func TestAResetIsNeverACleanEndWhileWritten(t *testing.T) {
 	}
 }
 
+// TestAResetAfterTheEndIsAnEnd: the peer has said all and closed, and is written to before
+// what it has said was read. All of that is delivered, with its end.
+func TestAResetAfterTheEndIsAnEnd(t *testing.T) {
+	const size = 100_000
+	near, far := tcpPair(t)
+	b, nb := simnet.Pipe(simnet.Line{})
+	if _, err := far.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	if _, err := near.Write([]byte("typed")); err != nil { // is answered with a reset
+		t.Fatal(err)
+	}
+	joined := make(chan Result)
+	go func() { joined <- Join(t.Context(), near, &abortable{Conn: nb}) }()
+	if got, err := io.ReadAll(b); len(got) != size || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	b.Close()
+	<-joined
+}
+
 func TestLastWordsBeforeAResetAreDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := joinPeers()

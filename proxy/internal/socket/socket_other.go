@@ -12,6 +12,3 @@ func NewReader(any) *Reader { return nil }
 
 // Read is not called.
 func (*Reader) Read() (buf *[]byte, n int, err error) { return nil, 0, errors.ErrUnsupported }
-
-// Gone is false: here a reset is told as often as it is asked for.
-func Gone(any) bool { return false }

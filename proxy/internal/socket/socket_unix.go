@@ -65,25 +65,3 @@ func (r *Reader) Read() (buf *[]byte, n int, err error) {
 	}
 	return buf, r.n, nil
 }
-
-// Gone reports whether the connection behind a TCP socket is no more, though this end has
-// closed neither of its directions. The kernel tells a reset once, to whoever asks first:
-// a reader reads an end of stream if that was a writer. A peer that has only ended its own
-// direction is still there (tcp(7), getpeername(2): ENOTCONN).
-func Gone(c any) bool {
-	gone := false
-	if r := raw(c); r != nil {
-		_ = r.Control(func(fd uintptr) {
-			local, err := syscall.Getsockname(int(fd))
-			if err != nil {
-				return
-			}
-			switch local.(type) {
-			case *syscall.SockaddrInet4, *syscall.SockaddrInet6:
-				_, err = syscall.Getpeername(int(fd))
-				gone = err != nil
-			}
-		})
-	}
-	return gone
-}
