@@ -53,9 +53,10 @@ const (
 	markBytes = 4 << 10
 	markTime  = time.Millisecond
 	// Bulk waits for a receipt for a sixteenth of a round trip before the kernel is asked,
-	// within these bounds.
+	// within the first two; and for no longer than the third before it is asked again.
 	leastPatience = 3 * time.Millisecond
 	maxPatience   = 100 * time.Millisecond
+	mostPatience  = time.Second
 )
 
 // The steps of seeing the least round trip anew, a round each.
@@ -113,26 +114,47 @@ func (g *governor) room() int {
 	if g.near { // the processors are the only queue
 		return maxChunk
 	}
-	limit, flight := g.limit, max(float64(g.sent-g.arrived)-g.held, 0)
+	most, flight := g.most(), max(float64(g.sent-g.arrived)-g.held, 0)
+	if flight > most/2 {
+		g.limited = true
+	}
+	return int(most - flight)
+}
+
+// most is how many bytes may be on their way now.
+func (g *governor) most() float64 {
+	limit := g.limit
 	if g.step == drain {
 		limit /= 2
 	}
-	if flight > limit/2 {
-		g.limited = true
+	return max(limit, minFlight)
+}
+
+// silence is for how long a receipt could have come at now, if it took no time.
+func (g *governor) silence(now time.Duration) time.Duration {
+	if len(g.marks) == 0 {
+		return 0
 	}
-	return int(max(limit, minFlight) - flight)
+	return now - max(g.arrivedAt, g.marks[0].at)
 }
 
-// patience is how long bulk waits for a receipt before the kernel is asked.
-func (g *governor) patience() time.Duration {
-	return max(min(g.shortest()/16, maxPatience), leastPatience)
+// patience is how long bulk waits for a receipt at now before the kernel is asked, and asked
+// again: ever longer where the path is broken.
+func (g *governor) patience(now time.Duration) time.Duration {
+	usual := max(min(g.shortest()/16, maxPatience), leastPatience)
+	return min(max(usual, g.silence(now)/16), mostPatience)
 }
 
-// late is after how long without a receipt one is late, beyond what a slow line or a busy
-// processor takes.
-func (g *governor) late() time.Duration {
-	spacing := 2 * receiptBytes / max(g.rate(), 1)
-	return max(2*g.patience(), time.Duration(min(spacing, 1)*float64(time.Second)))
+// late reports whether a receipt is late at now, beyond what the line's least round trip, a
+// slow line or a busy processor takes: since the last one, or since there is anything to
+// tell of.
+func (g *governor) late(now time.Duration) bool {
+	if len(g.marks) == 0 || g.shortest() == math.MaxInt64 {
+		return false
+	}
+	spacing := time.Duration(min(2*receiptBytes/max(g.rate(), 1), 1) * float64(time.Second))
+	due := max(g.arrivedAt, g.marks[0].at+g.shortest())
+	return now-due >= max(2*g.patience(now), spacing)
 }
 
 // kernel takes what the kernel says while bulk waits for a receipt: onLine bytes have not
@@ -144,11 +166,11 @@ func (g *governor) late() time.Duration {
 func (g *governor) kernel(onLine int, hole bool, now time.Duration) {
 	g.held = 0
 	there := float64(g.sent-g.arrived) - float64(onLine)
-	if there <= 0 || !hole && now-g.arrivedAt < g.late() {
+	if there <= 0 || !hole && !g.late(now) {
 		return
 	}
 	// By the time it is asked again, more will be there.
-	g.held = min(there+g.rate()*g.patience().Seconds(), g.limit)
+	g.held = min(there+g.rate()*g.patience(now).Seconds(), g.most())
 }
 
 // chunk is how many bytes of bulk may leave together.

@@ -52,7 +52,7 @@ func (s simulated) run(g *governor, last time.Duration) (rate float64, queued []
 			g.leaving(n)
 			g.left(now)
 		}
-		if s.knows && now-max(g.arrivedAt, asked) >= g.patience() {
+		if s.knows && min(g.silence(now), now-asked) >= g.patience(now) {
 			asked = now
 			onLine = slices.DeleteFunc(onLine, func(p packet) bool { return p.there <= now })
 			var bytes int64
@@ -196,6 +196,67 @@ func TestLostPacketsDoNotHoldTheLine(t *testing.T) {
 			}
 			t.Logf("%.2f of the line's rate", rate/line.rate)
 		})
+	}
+}
+
+// TestABurstAfterAPauseIsNotLate: what has only just left cannot have been told of, though
+// a middlebox has taken it all.
+func TestABurstAfterAPauseIsNotLate(t *testing.T) {
+	for _, pause := range []time.Duration{50 * time.Millisecond, time.Second} {
+		g := newGovernor()
+		simulated{rate: 20e6 / 8, delay: always(25 * time.Millisecond)}.run(&g, 20*time.Second)
+		now := 21 * time.Second
+		g.receipt(g.sent, now)
+		now += pause
+		burst := func() (n int) {
+			for g.room() > 0 {
+				n += g.chunk()
+				g.leaving(g.chunk())
+				g.left(now)
+			}
+			return n
+		}
+		first := burst()
+		for range 5 {
+			now += g.patience(now)
+			g.kernel(0, false, now)
+			if more := burst(); more > 0 {
+				t.Errorf("after %v, %d bytes of a burst have left, and %d more before a receipt could be there", pause, first, more)
+			}
+		}
+	}
+}
+
+// TestABrokenPathIsAskedAboutSeldom.
+func TestABrokenPathIsAskedAboutSeldom(t *testing.T) {
+	g := newGovernor()
+	simulated{rate: 20e6 / 8, delay: always(25 * time.Millisecond)}.run(&g, 20*time.Second)
+	asked := 0
+	for now := 20 * time.Second; now < 3*time.Minute; now += g.patience(now) {
+		asked++
+	}
+	if asked > 300 {
+		t.Errorf("the kernel is asked %d times", asked)
+	}
+}
+
+// TestTheLineRunsDryWhateverTheKernelSays, in the round that shows the least round trip.
+func TestTheLineRunsDryWhateverTheKernelSays(t *testing.T) {
+	g := newGovernor()
+	simulated{rate: 20e6 / 8, delay: always(25 * time.Millisecond)}.run(&g, 20*time.Second)
+	now := 21 * time.Second
+	g.receipt(g.sent, now)
+	g.step = drain
+	for range 10 {
+		for g.room() > 0 {
+			g.leaving(g.chunk())
+			g.left(now)
+		}
+		now += g.patience(now)
+		g.kernel(0, true, now)
+	}
+	if flight := float64(g.sent - g.arrived); flight > 1.1*g.limit {
+		t.Errorf("%.0f bytes have left with no receipt, half of %.0f may be on their way", flight, g.limit)
 	}
 }
 

@@ -13,7 +13,7 @@ func (l *Link) awaitReceipt() {
 		return
 	}
 	l.asking = true
-	wait := l.governor.patience()
+	wait := l.governor.patience(l.meter.now())
 	if l.asker == nil {
 		l.asker = time.AfterFunc(wait, l.ask)
 	} else {
@@ -26,7 +26,7 @@ func (l *Link) ask() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking = false
-	if l.meter.now()-l.governor.arrivedAt >= l.governor.patience() {
+	if now := l.meter.now(); l.governor.silence(now) >= l.governor.patience(now) {
 		l.askKernel()
 	}
 	l.awaitReceipt()
@@ -37,9 +37,10 @@ func (l *Link) held() bool {
 	return l.lost == nil && l.cfg.Receipts && len(l.queue.bulk) > 0 && l.bulkRoom() <= 0
 }
 
-// askKernel lets bulk leave in place of what has left the line. The caller holds mu.
+// askKernel lets bulk leave in place of what has left the line. What is just being written
+// would be missing there: the writer asks again when it has. The caller holds mu.
 func (l *Link) askKernel() {
-	if l.blind || !l.held() {
+	if l.blind || l.writing || !l.held() {
 		return
 	}
 	n, hole, ok := onLine(l.meter.Conn)
