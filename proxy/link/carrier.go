@@ -3,6 +3,7 @@ package link
 import (
 	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/yamux"
 
@@ -151,6 +152,12 @@ func (c *carrier) widen(n uint32) error {
 		c.l.queue.again(c)
 	}
 	return nil
+}
+
+// Silence is how long nothing has come from the peer, on any carrier.
+func (c *carrier) Silence() time.Duration {
+	_, received := c.l.meter.activity()
+	return c.l.meter.now() - received
 }
 
 // fail ends the carrier with an error of its stream alone: the peer reset it. The

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -47,9 +48,10 @@ const (
 	aborts
 	closes // whatever is unread
 	dies   // the proxy's, without a word
+	breaks // the relay's: its target resets
 )
 
-func (q quit) String() string { return [...]string{"never", "aborts", "closes", "dies"}[q] }
+func (q quit) String() string { return [...]string{"never", "aborts", "closes", "dies", "breaks"}[q] }
 
 // newApps draws the applications of both ends.
 func newApps(r *rand.Rand) (proxy, relay *app) {
@@ -71,6 +73,9 @@ func newApps(r *rand.Rand) (proxy, relay *app) {
 		one.quits = pick(r, aborts, aborts, closes)
 		if one.proxy && r.IntN(8) == 0 {
 			one.quits = dies
+		}
+		if !one.proxy && r.IntN(3) == 0 {
+			one.quits = breaks
 		}
 		one.quitAt = pick(r, 0, r.IntN(300), r.IntN(2*(proxy.total+relay.total+1)))
 		one.quitAfter = pick(r, 0, time.Duration(r.Int64N(int64(time.Second))), time.Duration(r.Int64N(int64(40*time.Second))))
@@ -239,6 +244,8 @@ func (a *app) leave(m *model, s *Session) {
 		s.Close()
 	case dies:
 		m.kill()
+	case breaks:
+		s.Abort(syscall.ECONNRESET)
 	case never:
 	}
 	s.mu.Lock() // what the peer was told by now stays, a reset says nothing else

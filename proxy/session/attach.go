@@ -186,7 +186,7 @@ func (s *Session) attached(a *carrier, received, limit, saidReceived, saidLimit 
 	}
 	s.paused, s.attachedAt = time.Time{}, time.Now()
 	if s.linger != nil {
-		s.linger.Reset(lingerTime)
+		s.linger.Reset(s.patience())
 	}
 	s.release(s.ready)
 	s.wake()

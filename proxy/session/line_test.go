@@ -18,6 +18,7 @@ type line struct {
 	mu           sync.Mutex // guards all below and both ends
 	changed      *sync.Cond
 	severed      bool
+	severedAt    time.Time
 	weather      weather
 	proxy, relay *lineEnd
 	process      wire.ID                            // of the relay's, which it leads to
@@ -80,8 +81,10 @@ func (e *lineEnd) Write(p []byte) (int, error) {
 	for n := 0; ; {
 		switch {
 		case e.closed:
+			to.lost += len(p) - n
 			return n, io.ErrClosedPipe
 		case e.dead != nil:
+			to.lost += len(p) - n
 			return n, e.dead
 		case n == len(p):
 			return n, nil
@@ -202,6 +205,16 @@ func (l *line) calm() {
 	l.proxy.left, l.relay.left = -1, -1
 }
 
+// Silence is that of a link that beats all the time (Silencer).
+func (e *lineEnd) Silence() time.Duration {
+	e.line.mu.Lock()
+	defer e.line.mu.Unlock()
+	if !e.line.severed {
+		return 0
+	}
+	return time.Since(e.line.severedAt)
+}
+
 // isCut reports whether the line was cut, and not only closed.
 func (l *line) isCut() bool {
 	l.mu.Lock()
@@ -246,7 +259,7 @@ func (l *line) sever(whole *lineEnd) {
 	if l.severed {
 		return
 	}
-	l.severed = true
+	l.severed, l.severedAt = true, time.Now()
 	for _, e := range []*lineEnd{l.proxy, l.relay} {
 		if e != whole {
 			e.keep(e.r.IntN(e.queued + 1))

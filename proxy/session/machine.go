@@ -58,6 +58,7 @@ type machine struct {
 	toldReceived, toldLimit uint64
 
 	readClosed bool        // the application reads no more
+	resetLast  *wire.Reset // ours: to become resetOut when the peer has stored out
 	resetOut   *wire.Reset // ours: to be sent until confirmed
 	resetSent  bool        // on this carrier
 	resetDone  bool        // confirmed by the peer
@@ -151,9 +152,32 @@ func (m *machine) abort(code wire.Code, message string) {
 		return
 	}
 	m.resetOut = &wire.Reset{Code: code, Message: message}
+	if m.resetLast != nil { // it comes too late for all of out
+		m.resetOut, m.resetLast = m.resetLast, nil
+	}
 	m.in.clear()
 	m.fail(&ResetError{Code: code, Message: message, Local: true})
 }
+
+// abortLast is abort for the application, and the peer gets what was written first: what
+// came before a reset can be read, as TCP has it.
+func (m *machine) abortLast(code wire.Code, message string) {
+	if m.out.len() == 0 {
+		m.abort(code, message)
+		return
+	}
+	if m.over() || m.aborted() {
+		return
+	}
+	m.resetLast = &wire.Reset{Code: code, Message: message}
+	m.in.clear()
+	if m.failure == nil {
+		m.failure = &ResetError{Code: code, Message: message, Local: true}
+	}
+}
+
+// aborted reports whether either end has reset the session.
+func (m *machine) aborted() bool { return m.resetLast != nil || m.resetOut != nil || m.resetIn }
 
 // fail ends the application's side for the given reason. Bytes that arrived
 // before can still be read.
@@ -195,8 +219,11 @@ func (m *machine) acked(received uint64) error {
 	}
 	m.una = received
 	m.next = max(m.next, received)
-	if m.failure == nil {
+	if m.failure == nil || m.resetLast != nil {
 		m.out.discard(min(received, m.out.end))
+	}
+	if m.resetLast != nil && m.out.len() == 0 {
+		m.resetOut, m.resetLast = m.resetLast, nil
 	}
 	return nil
 }
@@ -216,7 +243,7 @@ func (m *machine) store(offset uint64, p []byte) error {
 	switch {
 	case end < offset:
 		return wire.Violation("offset %d overflows", offset)
-	case m.resetOut != nil || m.resetIn:
+	case m.aborted():
 		return nil // nobody will read them
 	case offset > m.received:
 		return wire.Violation("gap: offset %d, stored %d", offset, m.received)
@@ -238,7 +265,7 @@ func (m *machine) store(offset uint64, p []byte) error {
 // finReceived takes the peer's end of stream.
 func (m *machine) finReceived(offset uint64) error {
 	switch {
-	case m.resetOut != nil || m.resetIn:
+	case m.aborted():
 		return nil
 	case m.peerFin && offset != m.in.end, offset < m.in.end:
 		return wire.Violation("end at %d, stored %d", offset, m.in.end)
@@ -263,6 +290,7 @@ func (m *machine) handle(msg wire.Message) error {
 	case *wire.Reset:
 		m.resetIn = true
 		m.resetDone = true // theirs answers ours, too
+		m.resetLast = nil
 		m.fail(&ResetError{Code: msg.Code, Message: msg.Message})
 	case *wire.ResetAck:
 		if m.resetOut == nil {
@@ -304,6 +332,10 @@ func (m *machine) sendable() int {
 	return 0
 }
 
+// finDue reports whether the FIN goes next. One that has not gone before a reset does not:
+// nothing looks complete that is not.
+func (m *machine) finDue() bool { return m.finned && m.next == m.out.end && m.resetLast == nil }
+
 // wants reports whether frames would send anything.
 func (m *machine) wants(ackDue bool) bool {
 	switch {
@@ -312,7 +344,7 @@ func (m *machine) wants(ackDue bool) bool {
 	case m.resetOut != nil:
 		return !m.resetSent
 	}
-	return m.sendable() > 0 || m.finned && m.next == m.out.end || m.ackWanted() && (ackDue || m.ackUrgent())
+	return m.sendable() > 0 || m.finDue() || m.ackWanted() && (ackDue || m.ackUrgent())
 }
 
 // frames appends what is to be sent now to b, whole frames only and at most
@@ -345,7 +377,7 @@ func (m *machine) frames(b []byte, ackDue bool) []byte {
 		m.out.copyAt(b[len(b)-n:], m.next)
 		m.next += uint64(n)
 	}
-	if m.finned && m.next == m.out.end && len(b)+wire.DataHeaderSize <= most {
+	if m.finDue() && len(b)+wire.DataHeaderSize <= most {
 		b = wire.Append(b, &wire.Fin{Offset: m.out.end})
 		m.next++
 	}

@@ -115,6 +115,14 @@ type watched struct {
 	answered bool
 }
 
+// Silence is the carrier's (Silencer).
+func (w *watched) Silence() time.Duration {
+	if c, ok := w.ReadWriteCloser.(Silencer); ok {
+		return c.Silence()
+	}
+	return 0
+}
+
 // Write is the answer, and what follows it.
 func (w *watched) Write(p []byte) (int, error) {
 	w.mu.Lock()

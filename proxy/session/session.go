@@ -29,6 +29,9 @@ const (
 	// lingerTime is how long after Close the peer may take to end its direction
 	// without any progress.
 	lingerTime = 60 * time.Second
+	// lastWordsTime is the same after the target's reset, which waits meanwhile: an
+	// application that does not read is to know.
+	lastWordsTime = 15 * time.Second
 )
 
 // Config is how an end of a session is set up. The zero Config works.
@@ -349,13 +352,34 @@ func (s *Session) Close() error {
 	} else {
 		s.m.in.clear() // nobody will read it
 	}
-	s.linger = time.AfterFunc(lingerTime, s.lingered)
+	s.linger = time.AfterFunc(s.patience(), s.lingered)
 	s.wake()
 	return nil
 }
 
+// patience is how long the peer of a closed session may make no progress. The caller
+// holds mu.
+func (s *Session) patience() time.Duration {
+	if s.m.resetLast != nil {
+		return lastWordsTime
+	}
+	return lingerTime
+}
+
+// Silencer is implemented by a carrier that knows for how long nothing has come from its
+// peer, for any session: the peer of one that is silent may not be there.
+type Silencer interface{ Silence() time.Duration }
+
+// silent reports whether the peer of a closed session cannot be blamed for making no
+// progress. The caller holds mu.
+func (s *Session) silent() bool {
+	c, ok := s.newest.ReadWriteCloser.(Silencer)
+	return ok && c.Silence() >= s.patience()
+}
+
 // lingered resets a closed session whose peer makes no progress. While it is
-// detached the peer cannot: the next carrier starts the wait anew.
+// detached the peer cannot: the next carrier starts the wait anew. Nor while its link is
+// silent, which may be lost.
 func (s *Session) lingered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,9 +391,9 @@ func (s *Session) lingered() {
 	if s.opened && !s.stats().Attached {
 		return
 	}
-	if s.m.una > s.lingerMark && s.m.una <= s.m.out.end {
+	if s.m.una > s.lingerMark && s.m.una <= s.m.out.end || s.newest != nil && s.silent() {
 		s.lingerMark = s.m.una
-		s.linger.Reset(lingerTime)
+		s.linger.Reset(s.patience())
 		return
 	}
 	s.m.abort(wire.CodeAborted, "closed and not answered")
@@ -406,9 +430,11 @@ func (s *Session) reason(cause error) string {
 func (s *Session) Reset(code wire.Code, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.m.abort(code, message)
 	if code == wire.CodeTargetReset {
+		s.m.abortLast(code, message)
 		s.leaves()
+	} else {
+		s.m.abort(code, message)
 	}
 	s.abandonUnopened()
 	s.wake()

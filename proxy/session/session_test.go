@@ -218,6 +218,82 @@ func TestResetReachesThePeerWithItsReason(t *testing.T) {
 	})
 }
 
+// TestWhatCameBeforeATargetsResetIsDelivered, though there is no carrier when it comes, and
+// more than the peer has room for.
+func TestWhatCameBeforeATargetsResetIsDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pipe()
+		e := open(t.Context(), t, Config{Buffer: 4 * MinBuffer}, a, b)
+		write(t, e.relay, "before the cut")
+		synctest.Wait()
+		a.Close()
+		e.wg.Wait()
+		last := strings.Repeat("too many authentication failures\n", 5000) // more than a window
+		write(t, e.relay, last)
+		e.relay.Abort(syscall.ECONNRESET)
+		e.relay.Close()
+		if _, err := e.relay.Write([]byte("x")); err == nil {
+			t.Error("what comes after it is taken")
+		}
+		a, b = pipe()
+		e.resume(t.Context(), a, b)
+		got, err := io.ReadAll(e.proxy)
+		var reset *ResetError
+		if want := "before the cut" + last; string(got) != want || !errors.As(err, &reset) || reset.Code != wire.CodeTargetReset {
+			t.Errorf("%d bytes of %d, then %v", len(got), len(want), err)
+		}
+		e.wg.Wait()
+		if e.relayErr != nil || e.proxyErr != nil {
+			t.Errorf("%v, %v", e.relayErr, e.proxyErr)
+		}
+	})
+}
+
+// TestATargetsResetDoesNotWaitForOneThatDoesNotRead, but does for one that may not be there.
+func TestATargetsResetDoesNotWaitForOneThatDoesNotRead(t *testing.T) {
+	for _, silence := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := pipe()
+			e := open(t.Context(), t, Config{Buffer: MinBuffer}, a, &silencer{b, silence})
+			start := time.Now()
+			taken := make(chan int, 1)
+			go func() { // more than the peer takes
+				n, _ := e.relay.Write(make([]byte, 3*MinBuffer))
+				taken <- n
+			}()
+			synctest.Wait()
+			e.relay.Abort(syscall.ECONNRESET)
+			e.relay.Close()
+			time.Sleep(5 * lastWordsTime)
+			select {
+			case <-e.relay.Done():
+				if silence > 0 {
+					t.Error("the peer was not heard of, and what it was to read was given up")
+				}
+			default:
+				if silence == 0 {
+					t.Errorf("after %v the peer has not been told", time.Since(start))
+				}
+			}
+			n := <-taken
+			got, err := io.ReadAll(e.proxy)
+			var reset *ResetError
+			if !errors.As(err, &reset) || reset.Code != wire.CodeTargetReset || silence > 0 && len(got) != n {
+				t.Errorf("%d bytes of %d, then %v", len(got), n, err)
+			}
+			e.wg.Wait()
+		})
+	}
+}
+
+// silencer is a carrier whose peer may not be there.
+type silencer struct {
+	io.ReadWriteCloser
+	silence time.Duration
+}
+
+func (c *silencer) Silence() time.Duration { return c.silence }
+
 // TestAClientThatHasGoneIsNoTargetsReset: ssh was killed, and our own stdout breaks.
 func TestAClientThatHasGoneIsNoTargetsReset(t *testing.T) {
 	for _, errno := range []error{syscall.EPIPE, syscall.ECONNRESET} {

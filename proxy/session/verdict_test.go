@@ -93,6 +93,10 @@ func (m *model) verdict() {
 	if q.quitted && !p.quitted && !restart && err != nil && !errors.As(err, &reset) {
 		m.fail("the relay's application gave up, the proxy's is told %v", err)
 	}
+	// One that writes first may wait for ever, and then reads no more.
+	if q.quits == breaks && q.quitted && !p.quitted && !p.writeFirst && reset != nil && reset.Code == wire.CodeTargetReset && p.read != q.written {
+		m.fail("the target wrote %d bytes and reset: the proxy's application has read %d before that", q.written, p.read)
+	}
 }
 
 // orphanTime is how long the relay's end may outlive the proxy's.
