@@ -405,10 +405,16 @@ func (s *Session) lingered() {
 // cause becomes the reason that the peer is told.
 func (s *Session) Abort(cause error) {
 	code := wire.CodeAborted
-	if s.relay && (errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)) {
+	if s.relay && targetGone(cause) {
 		code = wire.CodeTargetReset
 	}
 	s.Reset(code, s.reason(cause))
+}
+
+// targetGone reports whether the target's connection is no more: it was reset, or is
+// written to, or half-closed, after it was.
+func targetGone(cause error) bool {
+	return errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE) || errors.Is(cause, syscall.ENOTCONN)
 }
 
 // reason is what the peer is told of cause: which of the two connections broke, and
