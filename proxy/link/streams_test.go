@@ -264,7 +264,7 @@ func TestAFloodOfStreamsLeavesNothing(t *testing.T) {
 			if n := held(&o.unread); n != 0 {
 				t.Errorf("%s: %d bytes counted as unread", name, n)
 			}
-			if n := runtime.NumGoroutine(); n > idle {
+			if n := simnet.Goroutines(idle); n > idle {
 				t.Errorf("%s: %d goroutines, %d before, %d before the link", name, n, idle, before)
 			}
 			o.close()

@@ -62,7 +62,7 @@ func TestAPumpCostsNoGoroutineWhileNothingComes(t *testing.T) {
 		before := runtime.NumGoroutine()
 		s.Pump(p, p.done)
 		synctest.Wait()
-		if n := runtime.NumGoroutine(); n > before {
+		if n := simnet.Goroutines(before); n > before {
 			t.Errorf("%d goroutines more", n-before)
 		}
 		for range 100 {
